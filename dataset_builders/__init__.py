@@ -1,0 +1,1 @@
+"""Builders of data sets: survey files, or a simulated survey, to clean Parquet folders."""
