@@ -1,0 +1,1 @@
+"""Tasks: what is measured, declared as data; probes and metrics: how."""
