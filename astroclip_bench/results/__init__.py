@@ -1,0 +1,1 @@
+"""The result of one evaluation: its record, its JSON schema, and tables drawn from it."""
