@@ -1,0 +1,1 @@
+"""The command `astroclip-bench`. Results go to standard output, everything else to standard error."""

@@ -1,0 +1,98 @@
+"""The command's entry point: its sub-commands, and how errors become one line and an exit code.
+
+Nothing heavy is imported here or at the top of the command modules, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from astroclip_bench import __version__
+from astroclip_bench.cli import data, doctor, evaluate
+from astroclip_bench.errors import BenchError
+
+EXIT_OUR_FAULT, EXIT_INTERRUPTED = 1, 130
+
+
+class ReportingGroup(TyperGroup):
+    """A command group that ends with one line on standard error and the right exit code, whatever goes wrong."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the sub-command; `--debug` shows the traceback."""
+        debug = bool(ctx.params.get("debug"))
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            _fail(str(error), error.exit_code, debug)
+        except KeyboardInterrupt:
+            _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED, debug)
+        except MemoryError:
+            _fail("out of memory; try a smaller --batch-size or fewer --workers", 2, debug)
+        except OSError as error:
+            named = f"{error.filename}: " if error.filename else ""
+            _fail(f"{named}{error.strerror or error}; check the path, the disk and the network", 2, debug)
+        except Exception as error:
+            if type(error).__module__.startswith(("typer", "click")):
+                raise
+            hint = "this is a fault of astroclip-bench; run again with --debug and report the traceback"
+            _fail(f"{type(error).__name__}: {error}; {hint}", EXIT_OUR_FAULT, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write("astroclip-bench: " + " ".join(message.split()) + "\n")
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    name="astroclip-bench",
+    cls=ReportingGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Score embeddings of galaxy images, spectra and photometry.\n\n"
+    "\b\n"
+    "Examples:\n"
+    "  astroclip-bench evaluate                       the bundled model on the embedded mock survey\n"
+    "  astroclip-bench evaluate model.pt --data DIR   your model on a data set folder\n"
+    "  astroclip-bench data build mock --size 20000 --out DIR --workers 8\n"
+    "  astroclip-bench tasks                          what is measured",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"astroclip-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("evaluate")(evaluate.evaluate_command)
+app.command("tasks")(evaluate.tasks_command)
+app.command("check-model")(evaluate.check_model_command)
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor_command)
+
+
+def main() -> None:
+    """Run the command; `--debug` may stand anywhere on the line."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        arguments.insert(0, "--debug")
+    app(args=arguments)
