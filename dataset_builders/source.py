@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -33,3 +33,20 @@ class RecordSource(Protocol):
     def card(self) -> Mapping[str, str]:
         """Return extra sections of the data set card: heading -> Markdown body."""
         ...
+
+
+@runtime_checkable
+class SupportsBuildRecord(Protocol):
+    """A source that has more to tell about how its rows come about than its info and schema say."""
+
+    def build_record(self) -> Mapping[str, Any]:
+        """Return plain JSON values for the manifest: options, versions, counts of rows dropped by reason.
+
+        A build that was interrupted is only resumed by a source whose record is the same.
+        """
+        ...
+
+
+def build_record(source: RecordSource) -> dict[str, Any]:
+    """Return the build record of a source, empty if it keeps none."""
+    return dict(source.build_record()) if isinstance(source, SupportsBuildRecord) else {}

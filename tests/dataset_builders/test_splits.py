@@ -1,3 +1,5 @@
+"""The split rule is part of the data: these values never change."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,0 +1,108 @@
+"""The data set card: front matter for the Hub, then what a reader needs to know."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from astroclip_bench.datasets.digests import type_name
+from astroclip_bench.datasets.manifest import Manifest
+from astroclip_bench.records import CONFIG_NAME, DatasetInfo, Modality, read_schema
+from dataset_builders.source import RecordSource
+from dataset_builders.splits import SPLIT_RULE
+
+CARD_NAME = "README.md"
+SIZE_CATEGORIES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+
+
+def dataset_card(source: RecordSource, manifest: Manifest) -> str:
+    """Return the text of the card: front matter, description, columns, counts, how to load, the source's sections."""
+    info, modalities = read_schema(source.schema)
+    sections = {
+        "Columns": _columns_table(source.schema),
+        "Modalities": _modalities_table(modalities),
+        "Splits": _splits_table(manifest),
+        "How to load": _loading(info),
+        **source.card(),
+        "Licence and citation": f"Licence: {info.license}.\n\n{info.citation}",
+    }
+    body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections.items())
+    return f"{_front_matter(info, manifest, modalities)}\n{_opening(info)}\n\n{body}\n"
+
+
+def _front_matter(info: DatasetInfo, manifest: Manifest, modalities: dict[str, Modality]) -> str:
+    """Return the YAML block; strings are written as JSON, which is YAML."""
+    total = sum(manifest.counts.values())
+    size = next((name for bound, name in SIZE_CATEGORIES if total < bound), "n>10M")
+    tags = ["astronomy", "galaxies", *(["simulation"] if info.simulated else []), *modalities]
+    splits = [split for split, rows in manifest.counts.items() if rows]
+    values: dict[str, Any] = {
+        "pretty_name": info.title,
+        "license": info.license.lower(),
+        "tags": tags,
+        "size_categories": [size],
+        "configs": [
+            {
+                "config_name": CONFIG_NAME,
+                "default": True,
+                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
+            }
+        ],
+    }
+    return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()) + "---\n"
+
+
+def _opening(info: DatasetInfo) -> str:
+    notice = "**This data set is a simulation; no row of it was observed.**\n\n" if info.simulated else ""
+    return f"{notice}# {info.title}\n\n{info.description.strip()}\n\nName `{info.name}`, version {info.version}."
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _columns_table(schema: pa.Schema) -> str:
+    rows = []
+    for field in schema:
+        metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        dtype = type_name(field.type) + (" or null" if field.nullable else "")
+        rows.append([f"`{field.name}`", dtype, metadata["unit"] or "-", metadata["role"], metadata["description"]])
+    return _table(["column", "type", "unit", "role", "meaning"], rows)
+
+
+def _modalities_table(modalities: dict[str, Modality]) -> str:
+    rows = [
+        [name, ", ".join(f"`{column}`" for column in entry.columns), str(entry.shape), json.dumps(dict(entry.axes))]
+        for name, entry in modalities.items()
+    ]
+    return _table(["modality", "columns", "shape of each", "axes"], rows)
+
+
+def _splits_table(manifest: Manifest) -> str:
+    table = _table(["split", "rows"], [[split, f"{rows:,}"] for split, rows in manifest.counts.items()])
+    digest = f"Data digest `{manifest.digest}`: it changes with the values, not with how they are stored."
+    return f"{table}\n\nBy {SPLIT_RULE}.\n\n{digest}"
+
+
+def _loading(info: DatasetInfo) -> str:
+    return (
+        "```python\n"
+        "from datasets import load_dataset\n\n"
+        'rows = load_dataset("FOLDER_OR_HUB_ID", split="test", streaming=True)\n'
+        "```\n\n"
+        "Verified, and in batches of numpy arrays without copies:\n\n"
+        "```python\n"
+        "from astroclip_bench.datasets import open_dataset\n\n"
+        f'data = open_dataset("FOLDER_OR_HUB_ID")  # {info.name} {info.version}\n'
+        "```\n\n"
+        "Score a model on it: `astroclip-bench evaluate MODEL --data FOLDER_OR_HUB_ID`."
+    )

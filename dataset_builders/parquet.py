@@ -1,0 +1,206 @@
+"""A record source to a data set folder: resumable by shard, finished by its card and manifest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from astroclip_bench.datasets.digests import json_digest, type_name
+from astroclip_bench.datasets.manifest import (
+    BUILD_FOLDER,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    make_manifest,
+    read_manifest,
+    write_manifest,
+)
+from astroclip_bench.datasets.parquet import read_columns
+from astroclip_bench.datasets.verify import check_unique
+from astroclip_bench.errors import DataError, StorageError
+from astroclip_bench.files import atomic_path, storage_errors, write_json
+from astroclip_bench.records import SCHEMA_KEY
+from dataset_builders.card import CARD_NAME, dataset_card
+from dataset_builders.pool import run_shards
+from dataset_builders.shards import DATA_FOLDER, ShardWriter, shard_record, with_features
+from dataset_builders.source import RecordSource, build_record
+from dataset_builders.splits import SPLIT_RULE
+
+FINGERPRINT_NAME = "fingerprint.json"
+VERSIONED_PACKAGES = ("astroclip-bench", "numpy", "pyarrow")
+
+
+def build_dataset(
+    source: RecordSource,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the data set folder of a source, or complete one that was interrupted.
+
+    Finished shards are kept in the folder and not made again. The card and, last, the manifest complete it; until
+    then nothing takes it for a data set. A folder that already holds this very data set is returned as it is.
+
+    Parameters
+    ----------
+    out
+        A folder that is new, empty, or of an interrupted build of the same source.
+    workers
+        Processes; the files are the same bytes for any number.
+    progress
+        Called with the rows made so far and their total.
+
+    Raises
+    ------
+    DataError
+        If `out` holds something else, or the source makes rows that break the rules of the record.
+    StorageError
+        If the disk is full or not writable; what is finished stays, and the same call continues from it.
+    """
+    out = Path(out).expanduser().absolute()
+    fingerprint = _fingerprint(source)
+    if _is_finished(out, fingerprint):
+        return out
+    _claim(out, fingerprint)
+    with storage_errors(out), _sole_builder(out):
+        _make_shards(source, out, workers, progress)
+        _finalise(source, out, fingerprint)
+    return out
+
+
+def _make_shards(source: RecordSource, out: Path, workers: int, progress: Callable[[int, int], None] | None) -> None:
+    sizes = {shard: source.shard_size(shard) for shard in source.shards}
+    missing = [shard for shard in source.shards if _finished_files(out, shard) is None]
+    total, done = sum(sizes.values()), sum(sizes.values()) - sum(sizes[shard] for shard in missing)
+
+    def on_rows(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress:
+            progress(done, total)
+
+    on_rows(0)
+    writer = ShardWriter(source, with_features(source.schema), out)
+    for _ in run_shards(writer, missing, workers, on_rows):
+        pass
+
+
+def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:
+    """Check what spans the shards, write card and manifest, and clear away what served to resume."""
+    entries = [entry for shard in source.shards for entry in _finished_files(out, shard) or ()]
+    if not entries:
+        raise DataError(f"{source.info.name}: the source has no rows", todo="check its input and its cuts")
+    identifiers = [read_columns(out / entry.path, ["object_id"])["object_id"] for entry in entries]
+    check_unique(identifiers, source.info.name)
+    listed = {entry.path for entry in entries}
+    for path in (out / DATA_FOLDER).iterdir():
+        if f"{DATA_FOLDER}/{path.name}" not in listed:
+            path.unlink()
+    manifest = make_manifest(source.schema, entries, _build_entry(source, fingerprint))
+    with atomic_path(out / CARD_NAME) as temporary:
+        temporary.write_text(dataset_card(source, manifest), encoding="utf-8")
+    write_manifest(out, manifest)
+    shutil.rmtree(out / BUILD_FOLDER)
+
+
+def _build_entry(source: RecordSource, fingerprint: str) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "split_rule": SPLIT_RULE,
+        "software": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
+        **build_record(source),
+    }
+
+
+def _fingerprint(source: RecordSource) -> str:
+    """Return the digest of all that a source says about itself."""
+    metadata: Mapping[bytes, bytes] = source.schema.metadata or {}
+    return json_digest(
+        {
+            "source": f"{type(source).__module__}.{type(source).__qualname__}",
+            "info": asdict(source.info),
+            "columns": _described_columns(source.schema),
+            "metadata": metadata.get(SCHEMA_KEY, b"").decode(),
+            "shards": [source.shard_size(shard) for shard in source.shards],
+            "build": build_record(source),
+        }
+    )
+
+
+def _described_columns(schema: pa.Schema) -> list[list[str]]:
+    return [
+        [field.name, type_name(field.type), json.dumps({k.decode(): v.decode() for k, v in field.metadata.items()})]
+        for field in schema
+    ]
+
+
+def _is_finished(out: Path, fingerprint: str) -> bool:
+    """Say whether `out` holds this data set already; another finished data set is refused."""
+    if not (out / MANIFEST_NAME).exists():
+        return False
+    manifest: Manifest = read_manifest(out)
+    if manifest.build.get("fingerprint") != fingerprint:
+        raise DataError(
+            f"{out}: holds the data set {manifest.name} {manifest.version}, made with other options or another version",
+            todo="choose another --out, or remove the folder",
+        )
+    missing = [entry.path for entry in manifest.files if not _has_size(out, entry)]
+    if missing:
+        raise DataError(f"{out / missing[0]}: missing or changed", todo="remove the folder and build it again")
+    return True
+
+
+def _claim(out: Path, fingerprint: str) -> None:
+    """Make `out` the folder of this build, or see that it already is."""
+    note = out / BUILD_FOLDER / FINGERPRINT_NAME
+    with storage_errors(out):
+        if note.is_file():
+            if json.loads(note.read_bytes()) != fingerprint:
+                raise DataError(
+                    f"{out}: an unfinished build of another data set or with other options",
+                    todo="run its own command again, choose another --out, or remove the folder",
+                )
+            return
+        if out.is_dir() and any(path.name != BUILD_FOLDER for path in out.iterdir()):
+            raise DataError(f"{out}: not empty, and no data set", "a new or empty folder", "choose another --out")
+        (out / BUILD_FOLDER).mkdir(parents=True, exist_ok=True)
+        write_json(note, fingerprint)
+
+
+@contextmanager
+def _sole_builder(out: Path) -> Iterator[None]:
+    """Keep a second process from building in the same folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / BUILD_FOLDER / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StorageError(f"{out}: another process is building here", todo="wait for it to end") from error
+    with lock:
+        yield
+
+
+def _finished_files(out: Path, shard: int) -> list[FileEntry] | None:
+    """Return the entries of a shard that is finished and still whole, or None."""
+    record = shard_record(out, shard)
+    if not record.is_file():
+        return None
+    with storage_errors(record):
+        entries = [FileEntry(**entry) for entry in json.loads(record.read_bytes())]
+    return entries if all(_has_size(out, entry) for entry in entries) else None
+
+
+def _has_size(out: Path, entry: FileEntry) -> bool:
+    path = out / entry.path
+    return path.is_file() and path.stat().st_size == entry.bytes
