@@ -1,0 +1,21 @@
+"""Embedders: what they are, the safe ways to get one, and how their vectors are made and kept."""
+
+from __future__ import annotations
+
+from astroclip_bench.embedders.embed import Embeddings, embed_arrays, embed_split
+from astroclip_bench.embedders.load import embedder_names, load_embedder
+from astroclip_bench.embedders.protocol import ANY_MODALITY, Embedder, EmbedderInfo
+from astroclip_bench.embedders.weights import read_model, save_model
+
+__all__ = [
+    "ANY_MODALITY",
+    "Embedder",
+    "EmbedderInfo",
+    "Embeddings",
+    "embed_arrays",
+    "embed_split",
+    "embedder_names",
+    "load_embedder",
+    "read_model",
+    "save_model",
+]
