@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from astroclip_bench.datasets.digests import json_digest, type_name
 from astroclip_bench.datasets.manifest import (
     BUILD_FOLDER,
     MANIFEST_NAME,
@@ -28,11 +24,10 @@ from astroclip_bench.datasets.parquet import read_columns
 from astroclip_bench.datasets.verify import check_unique
 from astroclip_bench.errors import DataError, StorageError
 from astroclip_bench.files import atomic_path, storage_errors, write_json
-from astroclip_bench.records import SCHEMA_KEY
 from dataset_builders.card import CARD_NAME, dataset_card
 from dataset_builders.pool import run_shards
 from dataset_builders.shards import DATA_FOLDER, ShardWriter, shard_record, with_features
-from dataset_builders.source import RecordSource, build_record
+from dataset_builders.source import RecordSource, build_record, source_fingerprint
 from dataset_builders.splits import SPLIT_RULE
 
 FINGERPRINT_NAME = "fingerprint.json"
@@ -68,7 +63,7 @@ def build_dataset(
         If the disk is full or not writable; what is finished stays, and the same call continues from it.
     """
     out = Path(out).expanduser().absolute()
-    fingerprint = _fingerprint(source)
+    fingerprint = source_fingerprint(source)
     if _is_finished(out, fingerprint):
         return out
     _claim(out, fingerprint)
@@ -120,28 +115,6 @@ def _build_entry(source: RecordSource, fingerprint: str) -> dict[str, Any]:
         "software": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
         **build_record(source),
     }
-
-
-def _fingerprint(source: RecordSource) -> str:
-    """Return the digest of all that a source says about itself."""
-    metadata: Mapping[bytes, bytes] = source.schema.metadata or {}
-    return json_digest(
-        {
-            "source": f"{type(source).__module__}.{type(source).__qualname__}",
-            "info": asdict(source.info),
-            "columns": _described_columns(source.schema),
-            "metadata": metadata.get(SCHEMA_KEY, b"").decode(),
-            "shards": [source.shard_size(shard) for shard in source.shards],
-            "build": build_record(source),
-        }
-    )
-
-
-def _described_columns(schema: pa.Schema) -> list[list[str]]:
-    return [
-        [field.name, type_name(field.type), json.dumps({k.decode(): v.decode() for k, v in field.metadata.items()})]
-        for field in schema
-    ]
 
 
 def _is_finished(out: Path, fingerprint: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from astroclip_bench.records import DatasetInfo
+from astroclip_bench.datasets.digests import json_digest, type_name
+from astroclip_bench.records import SCHEMA_KEY, DatasetInfo
 
 
 class RecordSource(Protocol):
@@ -16,11 +18,20 @@ class RecordSource(Protocol):
     A source is picklable: worker processes receive a copy of it. Making the same shard twice gives the same rows.
     """
 
-    info: DatasetInfo
-    schema: pa.Schema
-    """Made by `astroclip_bench.records.record_schema`."""
-    shards: Sequence[int]
-    """The shard numbers 0, 1, ... n-1."""
+    @property
+    def info(self) -> DatasetInfo:
+        """What the data set is called and where it comes from."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of its rows, made by `astroclip_bench.records.record_schema`."""
+        ...
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """The shard numbers 0, 1, ... n-1."""
+        ...
 
     def rows(self, shard: int, splits: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of `shard` as batches of `schema`, in a fixed order; of those splits alone, if given."""
@@ -50,3 +61,23 @@ class SupportsBuildRecord(Protocol):
 def build_record(source: RecordSource) -> dict[str, Any]:
     """Return the build record of a source, empty if it keeps none."""
     return dict(source.build_record()) if isinstance(source, SupportsBuildRecord) else {}
+
+
+def source_fingerprint(source: RecordSource) -> str:
+    """Return the digest of all that a source says about itself; equal sources make equal rows."""
+    metadata: Mapping[bytes, bytes] = source.schema.metadata or {}
+    return json_digest(
+        {
+            "source": f"{type(source).__module__}.{type(source).__qualname__}",
+            "info": asdict(source.info),
+            "columns": [[field.name, type_name(field.type), *_texts(field)] for field in source.schema],
+            "metadata": metadata.get(SCHEMA_KEY, b"").decode(),
+            "shards": [source.shard_size(shard) for shard in source.shards],
+            "build": build_record(source),
+        }
+    )
+
+
+def _texts(field: pa.Field) -> list[str]:
+    metadata: Mapping[bytes, bytes] = field.metadata or {}
+    return [f"{key.decode()}: {metadata[key].decode()}" for key in sorted(metadata)]

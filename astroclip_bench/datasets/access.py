@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -14,12 +11,12 @@ from astroclip_bench.datasets.verify import Verify, open_folder
 from astroclip_bench.datasets.views import BenchDataset
 from astroclip_bench.errors import DataError
 from astroclip_bench.files import cache_dir
+from astroclip_bench.plugins import load_plugin, plugin_names, suggest
+from astroclip_bench.progress import Progress
 
-ENTRY_POINT_GROUP = "astroclip_bench.datasets"
+PLUGIN_GROUP = "datasets"
 HUB_SCHEME = "hf://"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-Progress = Callable[[int, int], None]
 
 
 class NamedDataset(Protocol):
@@ -64,9 +61,9 @@ def open_dataset(
         If there is no such data set, or it does not hold what its manifest says.
     """
     text = str(source)
-    if isinstance(source, str) and (name := _entry_point(source)) is not None:
+    if isinstance(source, str) and source in dataset_names():
         _refuse_revision(text, revision)
-        return open_folder(_generated(name, workers, progress), verify)
+        return open_folder(_generated(source, workers, progress), verify)
     if Path(text).expanduser().exists() and not text.startswith(HUB_SCHEME):
         _refuse_revision(text, revision)
         return open_folder(Path(text), verify)
@@ -81,20 +78,14 @@ def open_dataset(
 
 def dataset_names() -> list[str]:
     """Return the names of the installed data sets."""
-    return sorted(entry_points(group=ENTRY_POINT_GROUP).names)
-
-
-def _entry_point(name: str) -> EntryPoint | None:
-    found = entry_points(group=ENTRY_POINT_GROUP, name=name)
-    return next(iter(found), None)
+    return plugin_names(PLUGIN_GROUP)
 
 
 def _unknown_name(name: str) -> DataError:
-    names = dataset_names()
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]!r}?" if close else "check the name, or give an existing folder"
     return DataError(
-        f"no data set or folder {name!r}", f"one of {', '.join(names)}, a folder, or a Hub id org/name", hint
+        f"no data set or folder {name!r}",
+        "an installed data set, a folder, or a Hub id org/name",
+        suggest(name, dataset_names()),
     )
 
 
@@ -103,13 +94,13 @@ def _refuse_revision(source: str, revision: str | None) -> None:
         raise DataError(f"revision {revision!r} for {source}, which is not on the Hub", todo="leave the revision out")
 
 
-def _generated(entry: EntryPoint, workers: int, progress: Progress | None) -> Path:
+def _generated(name: str, workers: int, progress: Progress | None) -> Path:
     """Return the folder of a named data set in the cache, generating it first if it is not there."""
     from filelock import FileLock
 
-    named: NamedDataset = entry.load()
+    named: NamedDataset = load_plugin(PLUGIN_GROUP, name)
     version = getattr(named, "version", None)
-    folder = cache_dir("datasets") / (f"{entry.name}-{version}" if version else entry.name)
+    folder = cache_dir("datasets") / (f"{name}-{version}" if version else name)
     if (folder / MANIFEST_NAME).is_file():
         return folder
     # A second process waits here for the first, and then finds the data set made.

@@ -1,0 +1,1 @@
+"""DESI spectra and Legacy Survey images, in the formats their owners publish."""

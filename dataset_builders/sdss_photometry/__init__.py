@@ -1,0 +1,1 @@
+"""SDSS spectroscopic galaxies with photometry alone: real data for photometric redshifts."""

@@ -1,0 +1,148 @@
+"""The SDSS sample of kcorrect as a record source."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from astroclip_bench.errors import DataError
+from astroclip_bench.files import sha256_file
+from astroclip_bench.records import COLUMNS, DatasetInfo, photometry_modality, record_schema
+from dataset_builders.fits import open_fits, table_column
+from dataset_builders.selection import drop_by_reason
+from dataset_builders.splits import healpix_pixel, split_of_pixel
+from dataset_builders.validate import select_splits
+
+BANDS = "ugriz"
+COLUMN_NAMES = (
+    "object_id",
+    "ra",
+    "dec",
+    "healpix",
+    "split",
+    *(f"flux_{band}" for band in BANDS),
+    "redshift",
+    "mag_r",
+)
+SHARD_ROWS = 50_000
+MAX_REDSHIFT = 1.0
+"""Beyond it the sample has three rows, at redshifts 2.1 to 3.4: quasars, or wrong."""
+AB_ZERO_POINT_NMGY = 22.5
+
+
+class SdssPhotometry:
+    """Rows of a FITS table with MAGGIES and MAGGIES_IVAR (first five: u, g, r, i, z), REDSHIFT, RA and DEC.
+
+    Parameters
+    ----------
+    catalogue
+        The FITS file; it is read here, once.
+    max_redshift
+        Rows at or above it, and at or below 0, are left out.
+
+    Raises
+    ------
+    DataError
+        If the table or a column is missing, of another shape, or no row is left.
+    """
+
+    def __init__(self, catalogue: Path | str, max_redshift: float = MAX_REDSHIFT) -> None:
+        self.max_redshift = max_redshift
+        self._file = {"name": Path(catalogue).name, "sha256": sha256_file(catalogue)}
+        table, self._dropped, self._rows_read = _read(Path(catalogue), max_redshift)
+        self._columns = table
+        self.info = DatasetInfo(
+            name="sdss-photometry",
+            version="1.0",
+            title="SDSS photometry and redshifts",
+            description=(
+                "Galaxies of the SDSS spectroscopic sample with their total fluxes in u, g, r, i, z and spectroscopic "
+                "redshifts: real data, without images or spectra, for photometric redshifts."
+            ),
+            license="other",
+            citation=(
+                "Sloan Digital Sky Survey (public data); the sample is distributed with kcorrect: "
+                "Blanton and Roweis (2007), AJ 133, 734."
+            ),
+            simulated=False,
+            provenance={"catalogue": self._file},
+        )
+        self.schema = record_schema(self.info, [COLUMNS[name] for name in COLUMN_NAMES], [photometry_modality(BANDS)])
+        self.shards = range(-(-len(table["redshift"]) // SHARD_ROWS))
+
+    def rows(self, shard: int, splits: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one shard as one batch."""
+        part = slice(shard * SHARD_ROWS, (shard + 1) * SHARD_ROWS)
+        arrays = [
+            pa.array(self._columns[field.name][part].tolist(), field.type)
+            if pa.types.is_string(field.type)
+            else pa.array(self._columns[field.name][part], field.type)
+            for field in self.schema
+        ]
+        yield select_splits(pa.RecordBatch.from_arrays(arrays, schema=self.schema), splits)
+
+    def shard_size(self, shard: int) -> int:
+        """Return the number of rows in the shard."""
+        return min(SHARD_ROWS, len(self._columns["redshift"]) - shard * SHARD_ROWS)
+
+    def build_record(self) -> Mapping[str, Any]:
+        """Return the input file, the options and the rows dropped by reason."""
+        return {
+            "catalogue": self._file,
+            "max_redshift": self.max_redshift,
+            "rows_read": self._rows_read,
+            "rows_dropped": self._dropped,
+        }
+
+    def card(self) -> Mapping[str, str]:
+        """Return what the rows are and which were left out."""
+        dropped = "\n".join(f"* {reason}: {count:,}" for reason, count in self._dropped.items())
+        return {
+            "Source": (
+                f"`{self._file['name']}`, SHA-256 `{self._file['sha256']}`. Fluxes are those of the file, in nanomaggies "
+                "(AB), with no correction applied here. `object_id` is the number of the row in the file, counted from "
+                "0: a few galaxies are listed twice at the same position, so the position does not identify a row; "
+                "both entries always fall into the same split. `mag_r` is 22.5 - 2.5 log10(flux_r)."
+            ),
+            "Rows left out": f"Of {self._rows_read:,} rows, counted under the first reason that holds:\n\n{dropped}",
+        }
+
+
+def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int], int]:
+    """Return the record's columns of the rows kept, the counts of rows dropped, and the rows in the file."""
+    with open_fits(path) as hdus:
+        if len(hdus) < 2:
+            raise DataError(f"{path}: no table", "a binary table in the second HDU")
+        names = ("MAGGIES", "MAGGIES_IVAR", "REDSHIFT", "RA", "DEC")
+        flux, ivar, redshift, ra, dec = (table_column(hdus[1], name, path) for name in names)
+    for name, values in (("MAGGIES", flux), ("MAGGIES_IVAR", ivar)):
+        if values.ndim != 2 or values.shape[1] < len(BANDS):
+            raise DataError(f"{path}: {name} has shape {values.shape}", f"at least {len(BANDS)} bands a row")
+    flux, ivar = flux[:, : len(BANDS)], ivar[:, : len(BANDS)]
+    keep, dropped = drop_by_reason(
+        {
+            "position not finite": ~(np.isfinite(ra) & np.isfinite(dec)),
+            "flux not positive in a band": ~(np.isfinite(flux) & (flux > 0)).all(axis=1),
+            "inverse variance not positive in a band": ~(np.isfinite(ivar) & (ivar > 0)).all(axis=1),
+            f"redshift not between 0 and {max_redshift:g}": ~((redshift > 0) & (redshift < max_redshift)),
+        }
+    )
+    if not keep.any():
+        raise DataError(f"{path}: none of the {len(keep)} rows passes the cuts", todo="check the file")
+    healpix = healpix_pixel(ra[keep], dec[keep])
+    columns: dict[str, npt.NDArray[Any]] = {
+        "object_id": np.flatnonzero(keep).astype(str),
+        "ra": ra[keep] % 360.0,
+        "dec": dec[keep],
+        "healpix": healpix,
+        "split": split_of_pixel(healpix),
+        "redshift": redshift[keep].astype(np.float32),
+        "mag_r": (AB_ZERO_POINT_NMGY - 2.5 * np.log10(flux[keep, BANDS.index("r")])).astype(np.float32),
+    }
+    columns |= {f"flux_{band}": flux[keep, index].astype(np.float32) for index, band in enumerate(BANDS)}
+    return columns, dropped, len(keep)
