@@ -1,0 +1,29 @@
+"""A simulated survey: DESI-like spectra and Legacy-like images of the same galaxies, made on the user's machine.
+
+`MINI` and `FULL` are its named sizes; `dataset_builders.mock_survey.source.MockSurvey` makes any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NamedSurvey:
+    """A size of the survey that has a name; nothing heavy is imported before it is built."""
+
+    name: str
+    size_name: str
+
+    def build(self, out: Path, *, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the data set into the folder `out`."""
+        from dataset_builders.mock_survey.source import SIZES, MockSurvey
+        from dataset_builders.parquet import build_dataset
+
+        build_dataset(MockSurvey(SIZES[self.size_name], name=self.name), out, workers=workers, progress=progress)
+
+
+MINI = NamedSurvey("mock-mini", "mini")
+FULL = NamedSurvey("mock-full", "full")
