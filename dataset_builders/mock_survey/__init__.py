@@ -19,10 +19,10 @@ class NamedSurvey:
 
     def build(self, out: Path, *, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
         """Write the data set into the folder `out`."""
+        from dataset_builders.mock_survey.folder import build_folder
         from dataset_builders.mock_survey.source import SIZES, MockSurvey
-        from dataset_builders.parquet import build_dataset
 
-        build_dataset(MockSurvey(SIZES[self.size_name], name=self.name), out, workers=workers, progress=progress)
+        build_folder(MockSurvey(SIZES[self.size_name], name=self.name), out, workers=workers, progress=progress)
 
 
 MINI = NamedSurvey("mock-mini", "mini")

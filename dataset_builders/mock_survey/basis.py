@@ -39,6 +39,7 @@ STELLAR_GRID = "bc03_miles_stellar_grids.fits"
 LINE_GRID = "bc03_miles_nebular_line_grids_extended_logU_nograins_cloudy25.fits"
 CONTINUUM_GRID = "bc03_miles_nebular_cont_grids_extended_logU_nograins_cloudy25.fits"
 LINE_WAVELENGTHS = "cloudy_linewavs.txt"
+GRIDS = (STELLAR_GRID, LINE_GRID, CONTINUUM_GRID, LINE_WAVELENGTHS)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,6 @@ def load_basis() -> Basis:
     MissingExtraError
         If one of the packages of the extra `mock` is not installed.
     """
-    sources = source_digests((STELLAR_GRID, LINE_GRID, CONTINUUM_GRID, LINE_WAVELENGTHS))
-    arrays = cached_arrays("basis", sources, _build)
+    arrays = cached_arrays("basis", source_digests(GRIDS), _build)
     curves = {name.removeprefix("filter_"): arrays.pop(name) for name in list(arrays) if name.startswith("filter_")}
     return Basis(**arrays, filters={name: (curve[0], curve[1]) for name, curve in curves.items()})

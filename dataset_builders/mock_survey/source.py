@@ -23,10 +23,10 @@ from astroclip_bench.records import (
     truth_column,
     uncertainty_column,
 )
+from dataset_builders.mock_survey.command import DEFAULT_SEED
 from dataset_builders.mock_survey.sky import draw_position
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 
-DEFAULT_SEED = 20_261
 SIZES = {"mini": 4_000, "full": 200_000}
 SHARD_ROWS = 500
 BATCH_ROWS = 100
@@ -161,6 +161,13 @@ class MockSurvey:
 
         with threadpool_limits(1):
             return [make_galaxy(self.seed, number, position) for number, position in objects]
+
+    def build_record(self) -> Mapping[str, Any]:
+        """Return the installed sources that the survey is built from."""
+        from dataset_builders.mock_survey.basis import GRIDS
+        from dataset_builders.mock_survey.cache import TABLES_VERSION, source_digests
+
+        return {"tables_version": TABLES_VERSION, "sources": source_digests(GRIDS)}
 
     def card(self) -> Mapping[str, str]:
         """Return the sections of the data set card."""
