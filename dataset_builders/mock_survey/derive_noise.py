@@ -19,6 +19,7 @@ from astroclip_bench.files import atomic_path
 from astroclip_bench.records import N_WAVELENGTH, WAVELENGTH_START_ANGSTROM, WAVELENGTH_STEP_ANGSTROM
 
 ARMS = "BRZ"
+DEFAULT_OUT = Path(__file__).with_name("noise.npz")
 REFERENCE_TIME_S = 1000.0
 """Effective exposure time that the sky curve is scaled to."""
 EFFTIME_PER_TSNR2_S = 0.14
@@ -88,7 +89,7 @@ def combine(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 def main(
     coadds: Annotated[list[Path], typer.Argument(help="DESI coadd files, each with at least one good spectrum")],
-    out: Annotated[Path, typer.Option(help="file to write")] = Path(__file__).with_name("noise.npz"),
+    out: Annotated[Path, typer.Option(help="file to write")] = DEFAULT_OUT,
 ) -> None:
     """Write the sky noise and line-spread curves derived from DESI coadd files."""
     sky_sigma, lsf_sigma = combine(coadds)

@@ -8,16 +8,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from astroclip_bench.records import read_schema, wavelength_angstrom
+from astroclip_bench.files import atomic_path
+from astroclip_bench.records import wavelength_angstrom
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import SplitView
 
 MONTAGE_ROWS, MONTAGE_COLUMNS = 5, 8
 SPECTRA = 6
 SMOOTH_PIXELS = 5
+READ_ROWS = 256
 DISPLAY_OFFSET, DISPLAY_SOFTENING = 0.03, 20.0
 DISPLAY_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
 LINES_ANGSTROM = {
@@ -25,7 +30,7 @@ LINES_ANGSTROM = {
     "Mg b": 5176.6, "Na D": 5895.6, "Hα": 6564.6, "[S II]": 6725.0,
 }  # fmt: skip
 """Vacuum wavelengths."""
-LABELS = ("object_id", "redshift", "log_stellar_mass", "log_ssfr", "mag_r", "snr", "spectrum_empty", "image_defect")
+LABELS = ("redshift", "log_stellar_mass", "log_ssfr", "mag_r", "snr")
 
 
 def display_rgb(image: np.ndarray) -> np.ndarray:
@@ -40,107 +45,125 @@ def display_rgb(image: np.ndarray) -> np.ndarray:
     return np.clip(colours * stretched / np.where(intensity > 0, intensity, 1.0), 0.0, 1.0)
 
 
-def read_objects(folder: Path, split: str, columns: list[str], limit: int) -> tuple[Any, Any]:
-    """Return the first `limit` rows of a split as an Arrow table, and the data set's schema."""
-    import pyarrow.dataset
-
-    files = sorted((folder / "data").glob(f"{split}-*.parquet"))
-    dataset = pyarrow.dataset.dataset(files, format="parquet")
-    return dataset.head(limit, columns=columns, batch_size=100), dataset.schema
+def good_rows(split: SplitView) -> np.ndarray:
+    """Return the numbers of the rows with a spectrum and without a defect in the image."""
+    return np.flatnonzero((split.column("spectrum_empty") == 0) & (split.column("image_defect") == 0))
 
 
-def galaxy_montage(table: Any, path: Path) -> None:
+def read_rows(split: SplitView, column: str, rows: np.ndarray) -> np.ndarray:
+    """Return the arrays (n, ...) of a modality's column for the given rows, in their order."""
+    found: dict[int, np.ndarray] = {}
+    wanted, start = set(rows.tolist()), 0
+    for batch in split.batches([column], READ_ROWS):
+        values = batch.arrays[column]
+        found |= {row: values[row - start].copy() for row in range(start, start + len(values)) if row in wanted}
+        start += len(values)
+    return np.stack([found[row] for row in rows.tolist()])
+
+
+def choose_galaxies(split: SplitView) -> np.ndarray:
+    """Return rows from bright to faint, half of them of the brightest 15 %, whose shapes can be seen."""
+    good = good_rows(split)
+    order = good[np.argsort(split.column("mag_r")[good])]
+    count, cut = MONTAGE_ROWS * MONTAGE_COLUMNS, int(0.15 * len(order))
+    bright = np.linspace(0, cut, count // 2, endpoint=False).astype(int)
+    faint = np.linspace(cut, len(order) - 1, count - count // 2).astype(int)
+    return np.asarray(order[np.concatenate([bright, faint])])
+
+
+def galaxy_montage(split: SplitView, path: Path) -> None:
     """Draw galaxies from bright to faint, with redshift, mass and magnitude."""
     import matplotlib.pyplot as plt
 
-    order = np.argsort(table["mag_r"].to_numpy())
-    # Half of the places go to the brighter fifth, whose shapes can be seen; the rest follows the survey.
-    count = MONTAGE_ROWS * MONTAGE_COLUMNS
-    bright = np.linspace(0, len(order) // 5, count // 2, endpoint=False).astype(int)
-    faint = np.linspace(len(order) // 5, len(order) - 1, count - count // 2).astype(int)
-    figure, axes = plt.subplots(MONTAGE_ROWS, MONTAGE_COLUMNS, figsize=(10.4, 6.9))
-    for axis, place in zip(axes.flat, np.concatenate([bright, faint]), strict=True):
-        row = int(order[place])
-        image = np.array(table["image"][row].as_py(), np.float32)
-        axis.imshow(display_rgb(image), origin="lower", interpolation="nearest")
-        z, mass, mag = (table[name][row].as_py() for name in ("redshift", "log_stellar_mass", "mag_r"))
-        axis.text(4, 144, f"z {z:.2f}", color="white", fontsize=6.5, va="top")
+    rows = choose_galaxies(split)
+    labels = [split.column(name)[rows] for name in ("redshift", "log_stellar_mass", "mag_r")]
+    figure, axes = plt.subplots(MONTAGE_ROWS, MONTAGE_COLUMNS, figsize=(10.4, 6.5))
+    for axis, image, z, mass, mag in zip(axes.flat, read_rows(split, "image", rows), *labels, strict=True):
+        axis.imshow(display_rgb(image), origin="lower", interpolation="antialiased")
+        axis.text(4, 147, f"z {z:.2f}", color="white", fontsize=6.5, va="top")
         axis.text(4, 4, f"log M {mass:.1f}   r {mag:.1f}", color="white", fontsize=6.5)
         axis.axis("off")
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
-    save_small(figure, path, dpi=100)
+    save_small(figure, path, dpi=92, colours=192)
 
 
-def spectrum_montage(table: Any, wave: np.ndarray, path: Path) -> None:
+def choose_spectra(split: SplitView) -> np.ndarray:
+    """Return rows of rising redshift, of the better half in signal-to-noise ratio."""
+    good, snr = good_rows(split), split.column("snr")
+    clear = good[snr[good] > np.percentile(snr[good], 55)]
+    order = clear[np.argsort(split.column("redshift")[clear])]
+    return np.asarray(order[np.linspace(0.04 * len(order), 0.96 * len(order), SPECTRA).astype(int)])
+
+
+def spectrum_montage(split: SplitView, wave: np.ndarray, path: Path) -> None:
     """Draw spectra of rising redshift, with the wavelengths of lines marked."""
     import matplotlib.pyplot as plt
 
-    snr = table["snr"].to_numpy()
-    usable = np.flatnonzero(snr > np.percentile(snr, 55))
-    order = usable[np.argsort(table["redshift"].to_numpy()[usable])]
-    chosen = order[np.linspace(0.04 * len(order), 0.96 * len(order), SPECTRA).astype(int)]
+    rows = choose_spectra(split)
+    labels = {name: split.column(name)[rows] for name in LABELS}
     figure, axes = plt.subplots(SPECTRA, 1, figsize=(10, 1.75 * SPECTRA), sharex=True)
-    for axis, row in zip(axes, chosen, strict=True):
-        flux = np.array(table["flux"][int(row)].as_py(), np.float32)
-        smooth = np.convolve(flux, np.ones(SMOOTH_PIXELS) / SMOOTH_PIXELS, "same")
-        axis.plot(wave, smooth, lw=0.5, color="black")
-        low, high = np.percentile(smooth, [1.0, 99.7])
-        axis.set_ylim(min(0.0, low), 1.35 * high)
-        labels = {name: table[name][int(row)].as_py() for name in LABELS}
-        for name, rest in LINES_ANGSTROM.items():
-            observed = rest * (1 + labels["redshift"])
-            if wave[0] < observed < wave[-1]:
-                axis.axvline(observed, color="tab:red", lw=0.5, alpha=0.45)
-                axis.text(observed + 8, 1.22 * high, name, fontsize=6.5, color="tab:red")
-        axis.text(
-            0.995,
-            0.06,
-            f"z = {labels['redshift']:.3f}   log M* = {labels['log_stellar_mass']:.2f}   "
-            f"log sSFR = {labels['log_ssfr']:.1f}   r = {labels['mag_r']:.1f}   S/N = {labels['snr']:.1f}",
-            transform=axis.transAxes,
-            ha="right",
-            fontsize=7.5,
-            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5},
-        )
-        axis.tick_params(labelsize=7)
+    for index, (axis, flux) in enumerate(zip(axes, read_rows(split, "flux", rows), strict=True)):
+        _draw_spectrum(axis, wave, flux, {name: float(values[index]) for name, values in labels.items()})
     axes[-1].set(xlim=(wave[0], wave[-1]), xlabel="vacuum wavelength (Å), observed frame")
     figure.supylabel("flux density ($10^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)", fontsize=9)
     figure.tight_layout(h_pad=0.15)
-    save_small(figure, path, dpi=100)
+    save_small(figure, path, dpi=100, colours=32)
 
 
-def save_small(figure: Any, path: Path, dpi: int) -> None:
-    """Save a figure as PNG with a palette of 256 colours, and close it."""
+def _draw_spectrum(axis: Any, wave: np.ndarray, flux: np.ndarray, labels: dict[str, float]) -> None:
+    """Draw one spectrum (7781,), smoothed, into `axis`."""
+    smooth = np.convolve(flux, np.ones(SMOOTH_PIXELS) / SMOOTH_PIXELS, "same")
+    axis.plot(wave, smooth, lw=0.5, color="black")
+    low, high = np.percentile(smooth[400:], [1.0, 99.7])
+    axis.set_ylim(min(0.0, low), 1.35 * high)
+    for name, rest in LINES_ANGSTROM.items():
+        observed = rest * (1 + labels["redshift"])
+        if wave[0] < observed < wave[-1]:
+            axis.axvline(observed, color="tab:red", lw=0.5, alpha=0.45)
+            axis.text(observed + 8, 1.22 * high, name, fontsize=6.5, color="tab:red")
+    text = (
+        f"z = {labels['redshift']:.3f}   log M* = {labels['log_stellar_mass']:.2f}   "
+        f"log sSFR = {labels['log_ssfr']:.1f}   r = {labels['mag_r']:.1f}   S/N = {labels['snr']:.1f}"
+    )
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    axis.text(0.995, 0.06, text, transform=axis.transAxes, ha="right", fontsize=7.5, bbox=box)
+    axis.tick_params(labelsize=7)
+
+
+def save_small(figure: Any, path: Path, dpi: int, colours: int) -> None:
+    """Save a figure as PNG with a palette of so many colours, and close it."""
     import io
 
     import matplotlib.pyplot as plt
     from PIL import Image
-
-    from astroclip_bench.files import atomic_path
 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, format="png")
     plt.close(figure)
     with atomic_path(path) as temporary:
         picture = Image.open(buffer).convert("RGB")
-        picture.quantize(256, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+        # Maximum coverage keeps rare colours, where the default spends the palette on the sky's noise.
+        palette = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+            temporary, format="PNG", optimize=True
+        )
 
 
 def main(
     dataset: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     out: Annotated[Path, typer.Option(help="Folder for galaxies.png and spectra.png.")],
     split: Annotated[str, typer.Option(help="Split to show.")] = "validation",
-    limit: Annotated[int, typer.Option(help="Choose among so many objects.")] = 400,
 ) -> None:
     """Draw montages of galaxies and of spectra."""
     import matplotlib as mpl
 
+    from astroclip_bench.datasets import open_dataset
+
     mpl.use("Agg")
-    table, schema = read_objects(dataset, split, ["image", "flux", *LABELS], limit)
-    table = table.filter((table["spectrum_empty"].to_numpy() == 0) & (table["image_defect"].to_numpy() == 0))
-    _, modalities = read_schema(schema)
-    galaxy_montage(table, out / "galaxies.png")
-    spectrum_montage(table, wavelength_angstrom(modalities["spectrum"]), out / "spectra.png")
+    opened = open_dataset(dataset)
+    view = opened.splits[split]
+    galaxy_montage(view, out / "galaxies.png")
+    spectrum_montage(view, wavelength_angstrom(opened.modalities["spectrum"]), out / "spectra.png")
 
 
 if __name__ == "__main__":
