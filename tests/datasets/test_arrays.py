@@ -1,0 +1,77 @@
+"""Arrow columns become numpy arrays without copies, whatever slice or chunk they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from astroclip_bench.datasets.arrays import arrow_to_numpy, numpy_to_arrow
+from astroclip_bench.errors import DataError
+from astroclip_bench.records import nested_list
+
+CUBE = np.arange(5 * 2 * 3 * 4, dtype=np.float32).reshape(5, 2, 3, 4)
+
+
+def test_round_trip_shares_memory():
+    column = numpy_to_arrow(CUBE)
+    assert column.type == nested_list((2, 3, 4))
+    back = arrow_to_numpy(column)
+    np.testing.assert_array_equal(back, CUBE)
+    assert np.shares_memory(back, CUBE)
+    assert not back.flags.writeable
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 5), (1, 3), (4, 1), (2, 0)])
+def test_slices_keep_their_offset(start, length):
+    part = numpy_to_arrow(CUBE).slice(start, length)
+    found = arrow_to_numpy(part)
+    np.testing.assert_array_equal(found, CUBE[start : start + length])
+    assert found.shape == (length, 2, 3, 4)
+    assert length == 0 or np.shares_memory(found, CUBE)
+
+
+def test_a_slice_of_a_slice():
+    part = numpy_to_arrow(CUBE).slice(1).slice(1, 2)
+    np.testing.assert_array_equal(arrow_to_numpy(part), CUBE[2:4])
+
+
+def test_chunks_are_joined():
+    column = pa.chunked_array([numpy_to_arrow(CUBE[:2]), numpy_to_arrow(CUBE).slice(2)])
+    np.testing.assert_array_equal(arrow_to_numpy(column), CUBE)
+    empty = arrow_to_numpy(pa.chunked_array([], nested_list((2, 3))))
+    assert empty.shape == (0, 2, 3)
+    assert empty.dtype == np.float32
+
+
+def test_scalars():
+    values = pa.array([1.5, None, 3.0], pa.float32()).slice(1)
+    found = arrow_to_numpy(values)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [np.nan, 3.0])
+    np.testing.assert_array_equal(arrow_to_numpy(pa.array([1, None, 3])), [1, np.nan, 3])
+    np.testing.assert_array_equal(arrow_to_numpy(pa.array([True, None])), [1, np.nan])
+    assert arrow_to_numpy(pa.array(["a", None])).tolist() == ["a", None]
+    assert np.shares_memory(arrow_to_numpy(pa.array(CUBE[0, 0, 0])), CUBE)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1.0, 2.0], None], nested_list((2,))),
+        pa.array([[1.0, None]], nested_list((2,))),
+        pa.array([[[1.0, 2.0], None]], nested_list((2, 2))),
+    ],
+)
+def test_missing_arrays_are_refused(column):
+    with pytest.raises(DataError, match="1 null values"):
+        arrow_to_numpy(column)
+
+
+def test_wrong_shape_is_refused():
+    with pytest.raises(DataError, match=r"\(2, 3, 4\).*expected shape \(2, 3\)"):
+        numpy_to_arrow(CUBE, nested_list((2, 3)))
+
+
+def test_values_are_converted_to_the_type_asked_for():
+    assert numpy_to_arrow(np.zeros((2, 3)), nested_list((3,))).type == nested_list((3,))
