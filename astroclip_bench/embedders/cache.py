@@ -58,19 +58,26 @@ def cache_key(
 
 
 def code_digest(embedder: Embedder) -> str:
-    """Return a digest of the source files that define the embedder and its module.
+    """Return a digest of the source files that define the embedder and its torch module.
 
-    Users change their own code more often than the digest they state for their weights.
+    That is the file of its class and, where that lies in a package, the files beside it. Users change their own code
+    more often than the digest they state for their weights.
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in (embedder, getattr(embedder, "module", None)):
-        try:
-            file = inspect.getsourcefile(type(part))
-        except TypeError:  # built in, or defined in an interactive session
-            file = None
-        if file is not None and Path(file).is_file():
-            digest.update(Path(file).read_bytes())
+        for file in _source_files(type(part)):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _source_files(kind: type) -> list[Path]:
+    try:
+        file = Path(inspect.getsourcefile(kind) or "")
+    except TypeError:  # built in, or defined in an interactive session
+        return []
+    if (file.parent / "__init__.py").is_file():
+        return sorted(file.parent.glob("*.py"))
+    return [file] if file.is_file() else []
 
 
 class PartStore:

@@ -129,7 +129,9 @@ def _load_factory(spec: str, device: str, dtype: str) -> Embedder:
 def _call_factory(factory: Any, where: str, device: str, dtype: str) -> Embedder:
     """Call a factory with those of `device` and `dtype` it accepts, and check what it gives."""
     if not callable(factory):
-        raise EmbedderError(f"{where} is a {type(factory).__name__}", "a function or class that returns an embedder")
+        raise EmbedderError(
+            f"{where} is of type {type(factory).__name__}", "a function or class that returns an embedder"
+        )
     try:
         made = factory(**_accepted(factory, device=device, dtype=dtype))
     except BenchError:

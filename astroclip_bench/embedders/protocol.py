@@ -95,7 +95,7 @@ def require_embedder(found: object, where: str) -> Embedder:
     """
     if not isinstance(found, Embedder) or not callable(found.embed):
         raise EmbedderError(
-            f"{where}: a {type(found).__name__} is no embedder",
+            f"{where}: an object of type {type(found).__name__} is no embedder",
             "an object with the attribute info (an EmbedderInfo) and the method embed(batch, modality)",
         )
     info = found.info

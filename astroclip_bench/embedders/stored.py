@@ -250,7 +250,8 @@ def _checked(array: npt.NDArray[Any], modality: str, object_ids: Sequence[str], 
         )
     if len(array) != len(object_ids):
         raise EmbedderError(f"{where}: {modality!r} has {len(array)} rows", f"{len(object_ids)}, one an object id")
-    vectors: Vectors = np.asarray(array, np.float32)
+    with np.errstate(over="ignore"):  # shows as infinity below
+        vectors: Vectors = np.asarray(array, np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         names = _some([object_ids[row] for row in bad[:N_SHOWN]], len(bad))
