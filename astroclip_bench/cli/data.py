@@ -12,7 +12,8 @@ from astroclip_bench.plugins import load_plugin, plugin_names
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, describe and check data sets.")
 
 DataArgument = Annotated[
-    str, typer.Argument(metavar="DATA", help="Name, folder, or Hub id of a data set, e.g. mock-mini.", show_default=False)
+    str,
+    typer.Argument(metavar="DATA", help="Name, folder, or Hub id of a data set, e.g. mock-mini.", show_default=False),
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")]
 
@@ -95,4 +96,6 @@ def check_command(dataset: DataArgument, revision: RevisionOption = None) -> Non
     with progress_bar("checking") as report:
         check_dataset(opened.folder, progress=report)
     total = sum(view.rows for view in opened.splits.values())
-    typer.echo(f"{opened.info.name} {opened.info.version}: {total:,} galaxies, all checks passed, digest {opened.digest}")
+    typer.echo(
+        f"{opened.info.name} {opened.info.version}: {total:,} galaxies, all checks passed, digest {opened.digest}"
+    )

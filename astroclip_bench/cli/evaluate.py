@@ -1,0 +1,261 @@
+"""`astroclip-bench evaluate`, `tasks` and `check-model`."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from astroclip_bench.cli.common import open_with_progress, say
+from astroclip_bench.progress import Progress, progress_bar
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="model.pt, .safetensors, .onnx; stored embeddings (.parquet, .npz, .safetensors); hf://org/name@revision; "
+        "module:factory; or a name (photometry, random-projection, mean). The bundled model if left out.",
+        show_default=False,
+    ),
+]
+DataOption = Annotated[str, typer.Option(help="Name, folder, or Hub id of a data set.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if left out.")]
+
+
+class Dtype(enum.StrEnum):
+    """Arithmetic of the embedder."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+class Format(enum.StrEnum):
+    """What is written to standard output."""
+
+    table = "table"
+    json = "json"
+
+
+class ResumeMode(enum.StrEnum):
+    """What is done with an earlier result at --out."""
+
+    only_missing = "only-missing"
+    always = "always"
+    never = "never"
+
+
+def evaluate_command(
+    model: ModelArgument = None,
+    data: DataOption = "mock-mini",
+    revision: RevisionOption = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas; all of them if left out.")] = None,
+    device: DeviceOption = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="float32 is reproducible; bf16 is faster where hardware has it.")] = (
+        Dtype.float32
+    ),
+    threads: ThreadsOption = None,
+    batch_size: Annotated[str, typer.Option(help="Objects embedded at a time, or auto.")] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use N objects of each split; marked incomplete.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Result file; results/MODEL--DATA.json if left out.", show_default=False)
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
+    resume: Annotated[
+        ResumeMode,
+        typer.Option(
+            help="only-missing: keep the scores of a matching result at --out and compute the rest; "
+            "always: the same, but fail if there is no matching result; never: start anew, embeddings too."
+        ),
+    ] = ResumeMode.only_missing,
+    floors: Annotated[bool, typer.Option(help="Score the built-in floors beside the model.")] = True,
+) -> None:
+    """Score a model: zero-shot redshift, stellar mass and other properties, and cross-modal retrieval.
+
+    Every score comes with a 95 % interval and stands beside its floors. With no MODEL and no --data, the bundled model
+    is scored on the embedded mock survey, which is generated once.
+
+    \b
+    Examples:
+      astroclip-bench evaluate
+      astroclip-bench evaluate model.pt --data ./desi_legacy --device cuda
+      astroclip-bench evaluate embeddings.parquet --tasks redshift,retrieval
+      astroclip-bench evaluate mypackage.models:load --limit 500 --format json
+    """
+    size = _batch_size(batch_size)
+    _set_threads(threads)
+    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+
+    from astroclip_bench.embedders import load_embedder
+    from astroclip_bench.evaluate import DEFAULT_MODEL, FLOORS, evaluate
+    from astroclip_bench.results.record import write_result
+    from astroclip_bench.results.table import render
+    from astroclip_bench.tasks.registry import select_tasks
+
+    select_tasks(names)
+    embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
+    dataset = open_with_progress(data, revision)
+    path = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}.json"
+    _check_writable(path)
+    result = evaluate(
+        embedder,
+        dataset,
+        tasks=names,
+        batch_size=size,
+        dtype=dtype.value,
+        limit=limit,
+        floors=FLOORS if floors else (),
+        previous=_previous(path, resume),
+        must_match=resume is ResumeMode.always,
+        use_cache=resume is not ResumeMode.never,
+        show_progress=_show_progress,
+    )
+    write_result(result, path)
+    if output is Format.json:
+        typer.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        typer.echo(render(result))
+    say(f"written: {path}")
+
+
+def tasks_command(
+    output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
+) -> None:
+    """List the tasks: what is predicted, by which protocols, with which metrics.
+
+    \b
+    Examples:
+      astroclip-bench tasks
+      astroclip-bench tasks --format json
+    """
+    from dataclasses import asdict
+
+    from tabulate import tabulate
+
+    from astroclip_bench.tasks.registry import all_tasks
+
+    tasks = all_tasks().values()
+    if output is Format.json:
+        typer.echo(json.dumps([asdict(task) for task in tasks], indent=2))
+        return
+    rows = [
+        (
+            task.name,
+            task.version,
+            task.target or "-",
+            task.unit or "-",
+            ", ".join(task.protocols),
+            ", ".join(task.metrics),
+        )
+        for task in tasks
+    ]
+    headers = ["task", "version", "target", "unit", "protocols", "metrics (first is primary)"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, 20, 60]))
+
+
+def check_model_command(
+    model: ModelArgument = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set to take a sample from; synthetic arrays if left out.", show_default=False),
+    ] = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the embedder.")] = Dtype.float32,
+) -> None:
+    """Check that a model keeps the embedder's contract, and print the input it is given.
+
+    Evaluation mode, determinism over two passes, independence of batch size and order, finite values, shape, and
+    independence of labels. Exit code 2 if a check fails.
+
+    \b
+    Examples:
+      astroclip-bench check-model model.pt
+      astroclip-bench check-model mypackage.models:load --data mock-mini
+    """
+    from astroclip_bench.embedders import check_embedder, describe_inputs, load_embedder
+    from astroclip_bench.evaluate import DEFAULT_MODEL
+
+    embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
+    dataset = None if data is None else open_with_progress(data, revision)
+    typer.echo(describe_inputs(dataset))
+    report = check_embedder(embedder, dataset)
+    typer.echo(str(report))
+
+
+def _show_progress(what: str) -> AbstractContextManager[Progress]:
+    return progress_bar(what)
+
+
+def _batch_size(text: str) -> int | Any:
+    from astroclip_bench.errors import UserError
+
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--batch-size {text}", "a positive integer, or auto")
+    return int(text)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from astroclip_bench.errors import UserError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"--device {name} cannot be used ({reason})", "cpu, or a device of this machine") from error
+    return name
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _slug(name: str) -> str:
+    """Return a name that can stand in a file name."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+
+
+def _check_writable(path: Path) -> None:
+    """Fail now, not after an hour of embedding, if the result cannot be written."""
+    from astroclip_bench.errors import StorageError
+    from astroclip_bench.files import atomic_path
+
+    if path.is_dir():
+        raise StorageError(f"--out {path} is a folder", "a file name", f"use --out {path / 'result.json'}")
+    made = [folder for folder in path.parents if not folder.exists()]
+    probe = path.parent / f".{path.name}.probe"
+    with atomic_path(probe):
+        pass
+    probe.unlink()
+    for folder in made:
+        folder.rmdir()
+
+
+def _previous(path: Path, resume: ResumeMode) -> Any:
+    """Return the earlier result at `path` that `resume` asks to go on from, or None."""
+    from astroclip_bench.errors import ResultError
+    from astroclip_bench.results.record import read_result
+
+    if resume is ResumeMode.never or (resume is ResumeMode.only_missing and not path.exists()):
+        return None
+    try:
+        return read_result(path)
+    except ResultError as error:
+        if resume is ResumeMode.always:
+            raise
+        raise ResultError(str(error), todo="remove it, name another --out, or use --resume never") from error

@@ -1,0 +1,323 @@
+"""One evaluation, from an embedder and a data set to a result record.
+
+The order is fixed: check the embedder, embed the train and test splits (cached), score every task on every ordered
+modality pair, and note what the scores are worth. Only this module reads the test split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from astroclip_bench.environment import describe_environment
+from astroclip_bench.errors import DataError, ResultError
+from astroclip_bench.files import digest_strings
+from astroclip_bench.progress import Progress
+from astroclip_bench.results.record import Result, Score
+from astroclip_bench.tasks.registry import all_tasks, select_tasks
+from astroclip_bench.tasks.task import GROUPS, Task
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset, SplitView
+    from astroclip_bench.embedders import Embedder
+    from astroclip_bench.tasks.scoring import RankScores, Side
+
+DEFAULT_MODEL = "contrastive-mini"
+DEFAULT_DATASET = "mock-mini"
+FLOORS = ("random-projection", "photometry")
+"""Built-in embedders whose scores stand beside every other score."""
+
+REFERENCE_SPLIT, QUERY_SPLIT = "train", "test"
+
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+
+
+def _silent(what: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+@dataclass
+class Inputs:
+    """What every embedder of one evaluation is given: the data, its splits, and how to embed them."""
+
+    dataset: BenchDataset
+    splits: dict[str, SplitView]
+    batch_size: int | Literal["auto"]
+    dtype: str
+    use_cache: bool
+    show_progress: ShowProgress
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the wall time of the block to `timings`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[what] = self.timings.get(what, 0.0) + time.perf_counter() - start
+
+    def modalities(self, embedder: Embedder) -> list[str]:
+        """Return the modalities that the embedder takes, of those that the data set has."""
+        return [name for name in self.dataset.modalities if embedder.info.supports(name)]
+
+    def embed(self, embedder: Embedder, split: str, modality: str) -> Side:
+        """Return the embeddings of a split, from the cache where they are there, with the labels of its rows."""
+        from astroclip_bench.embedders import embed_split
+        from astroclip_bench.tasks.scoring import Side
+
+        what = f"embed {embedder.info.name} {split} {modality}"
+        with self.timed(what), self.show_progress(what) as report:
+            embeddings = embed_split(
+                embedder,
+                self.splits[split],
+                self.dataset.modalities[modality],
+                data_digest=self.dataset.digest,
+                batch_size=self.batch_size,
+                dtype=self.dtype,
+                cache=self.use_cache,
+                progress=report,
+            )
+        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split])
+
+    @cached_property
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """What scoring needs of each split: pixels, labels, and the columns that form groups."""
+        wanted = {"healpix", *self.dataset.labels, *(grouping.column for grouping in GROUPS.values())}
+        names = [name for name in self.dataset.schema.names if name in wanted]
+        return {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
+
+
+def evaluate(
+    embedder: Embedder,
+    dataset: BenchDataset,
+    *,
+    tasks: Sequence[str] | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    dtype: str = "float32",
+    limit: int | None = None,
+    floors: Sequence[str] = FLOORS,
+    previous: Result | None = None,
+    must_match: bool = False,
+    use_cache: bool = True,
+    show_progress: ShowProgress = _silent,
+) -> Result:
+    """Score an embedder on a data set.
+
+    Parameters
+    ----------
+    embedder
+        What is scored. It is checked by `check_embedder` first; a breach of the contract ends the evaluation.
+    dataset
+        From `open_dataset`. Its train split is the reference set, its test split the queries.
+    tasks
+        Names of tasks; all of them by default. With fewer, the result is marked incomplete.
+    limit
+        Use this many objects of each split, chosen by hash of their ids; the result is marked incomplete.
+    floors
+        Names of built-in embedders scored beside it.
+    previous, must_match
+        An earlier result. If it is of the same embedder, data and options, its scores are kept and the missing ones
+        computed; if not, it is ignored, or refused with `must_match`.
+    use_cache
+        Reuse embeddings from the cache, and keep new ones there.
+    show_progress
+        Called with what is being done; gives a context that takes (done, total).
+
+    Returns
+    -------
+    Result
+        With one row for each task, protocol, modality pair, metric and group.
+
+    Raises
+    ------
+    EmbedderError
+        If the embedder breaks its contract.
+    DataError
+        If the data set lacks a split, or shares no modality with the embedder.
+    ResultError
+        If `previous` does not match and `must_match` is set.
+    """
+    from astroclip_bench.embedders import check_embedder
+    from astroclip_bench.tasks.bootstrap import REPLICATES, SEED
+
+    chosen = select_tasks(tasks)
+    inputs = Inputs(dataset, _splits(dataset, limit), batch_size, dtype, use_cache, show_progress)
+    if not inputs.modalities(embedder):
+        raise DataError(
+            f"{embedder.info.name} embeds {', '.join(embedder.info.modalities)}; "
+            f"{dataset.info.name} has {', '.join(dataset.modalities)}",
+            "a modality in common",
+        )
+    result = Result(
+        dataset=_describe_dataset(inputs),
+        embedder=_plain(asdict(embedder.info)),
+        scores=[],
+        complete=False,
+        options={"dtype": dtype, "limit": limit, "bootstrap_seed": SEED, "bootstrap_replicates": REPLICATES},
+    )
+    if previous is not None:
+        result.scores = _kept(previous, result, must_match)
+    with inputs.timed("check"):
+        result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
+    result.scores += _score(embedder, inputs, chosen, {score.cell for score in result.scores})
+    result.not_applicable = _not_applicable(embedder, inputs, chosen)
+    result.floors = _floors(floors, embedder, inputs, chosen)
+    result.incomplete_because = _why_incomplete(result, chosen)
+    result.complete = not result.incomplete_because
+    result.environment = describe_environment()
+    result.timings_seconds = {what: round(seconds, 3) for what, seconds in inputs.timings.items()}
+    result.created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return result
+
+
+def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
+    for name in (REFERENCE_SPLIT, QUERY_SPLIT):
+        if name not in dataset.splits or not dataset.splits[name].rows:
+            raise DataError(f"{dataset.info.name} has no {name} split", todo="build it larger, or from more of the sky")
+    chosen = {name: dataset.splits[name] for name in (REFERENCE_SPLIT, QUERY_SPLIT)}
+    return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
+
+
+def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
+    import hashlib
+
+    import numpy as np
+
+    dataset = inputs.dataset
+    splits = {}
+    for name, view in inputs.splits.items():
+        columns = inputs.columns[name]
+        digests = {
+            label: hashlib.blake2b(np.ascontiguousarray(columns[label], "<f8").tobytes(), digest_size=16).hexdigest()
+            for label in dataset.labels
+        }
+        splits[name] = {"rows": view.rows, "ids_digest": digest_strings(view.object_ids), "labels_digest": digests}
+    return {
+        "name": dataset.info.name,
+        "version": dataset.info.version,
+        "digest": dataset.digest,
+        "simulated": dataset.info.simulated,
+        "splits": splits,
+    }
+
+
+def _score(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], done: set[Any] | None = None) -> list[Score]:
+    """Score the tasks on every pair of modalities, but for the cells that are done."""
+    from astroclip_bench.tasks.scoring import score_pair
+
+    done = done or set()
+    modalities = inputs.modalities(embedder)
+    sides: dict[tuple[str, str], Side] = {}
+    ranked: RankScores = {}
+    scores: list[Score] = []
+    for reference, query in [(one, other) for one in modalities for other in modalities]:
+        asked = [task for task in tasks if (reference, query) in _pairs(task, embedder, inputs)]
+        asked = [task for task in asked if not _reason_against(task, embedder, inputs)]
+        todo = [(task, protocol) for task in asked for protocol in task.protocols]
+        todo = [entry for entry in todo if _cell(*entry, reference, query) not in done]
+        if not todo:
+            continue
+        needed = [(REFERENCE_SPLIT, reference), (QUERY_SPLIT, query), (QUERY_SPLIT, reference)]
+        for key in needed:
+            if key not in sides:
+                sides[key] = inputs.embed(embedder, *key)
+        train, test, searched = (sides[key] for key in needed)
+        with inputs.timed(f"score {embedder.info.name}"):
+            scores += score_pair(todo, train, test, searched, ranked)
+    return scores
+
+
+def _cell(task: Task, protocol: str, reference: str, query: str) -> tuple[str, int, str, int, str, str]:
+    from astroclip_bench.tasks.protocols import PROTOCOLS
+
+    return (task.name, task.version, protocol, PROTOCOLS[protocol].version, reference, query)
+
+
+def _pairs(task: Task, embedder: Embedder, inputs: Inputs) -> list[tuple[str, str]]:
+    """Return the pairs of modalities a task is scored on: in-modal ones alone, if the spaces are not shared."""
+    pairs = task.pairs(inputs.modalities(embedder))
+    return [pair for pair in pairs if embedder.info.shared_space or pair[0] == pair[1]]
+
+
+def _reason_against(task: Task, embedder: Embedder, inputs: Inputs) -> str | None:
+    """Return why a task cannot be asked of this data set and embedder, or None."""
+    if not _pairs(task, embedder, inputs):
+        modalities = inputs.modalities(embedder)
+        if len(modalities) > 1:
+            return f"{embedder.info.name} does not embed its modalities into one space"
+        return f"needs two modalities; {embedder.info.name} and the data set share {', '.join(modalities)}"
+    if task.target is not None and task.target not in inputs.dataset.labels:
+        return f"the data set has no label {task.target}"
+    return None
+
+
+def _not_applicable(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, str]:
+    reasons = {task.name: _reason_against(task, embedder, inputs) for task in tasks}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _floors(names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, list[Score]]:
+    """Score the built-in floors that this data set allows, but for the embedder itself."""
+    from astroclip_bench.embedders import load_embedder
+    from astroclip_bench.results.record import ALL
+
+    floors = {}
+    for name in names:
+        floor = load_embedder(name)
+        if floor.info.digest != embedder.info.digest and inputs.modalities(floor):
+            floors[name] = [score for score in _score(floor, inputs, tasks) if score.group == ALL]
+    return floors
+
+
+def _why_incomplete(result: Result, chosen: Sequence[Task]) -> list[str]:
+    because = []
+    if result.options["limit"] is not None:
+        because.append(f"--limit {result.options['limit']}")
+    unasked = [name for name in all_tasks() if name not in {task.name for task in chosen}]
+    unasked = [name for name in unasked if not result.find(task=name)]
+    if unasked:
+        because.append(f"tasks not asked for: {', '.join(unasked)}")
+    return because
+
+
+def _kept(previous: Result, result: Result, must_match: bool) -> list[Score]:
+    """Return the scores of an earlier result that hold for this one."""
+    from astroclip_bench.tasks.protocols import PROTOCOLS
+
+    different = [
+        f"{what} {before!r} instead of {now!r}"
+        for what, before, now in (
+            ("data digest", previous.dataset["digest"], result.dataset["digest"]),
+            ("model digest", previous.embedder["digest"], result.embedder["digest"]),
+            ("options", previous.options, result.options),
+        )
+        if before != now
+    ]
+    if different and must_match:
+        raise ResultError(
+            f"the earlier result has {different[0]}", todo="name another --out, or use --resume only-missing"
+        )
+    if different:
+        return []
+    tasks = all_tasks()
+    return [
+        score
+        for score in previous.scores
+        if score.task in tasks
+        and score.task_version == tasks[score.task].version
+        and score.protocol in PROTOCOLS
+        and score.protocol_version == PROTOCOLS[score.protocol].version
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with tuples turned to lists, as JSON reads them back."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,112 @@
+"""The table that `evaluate` prints: primary metrics with intervals, beside chance and the floors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astroclip_bench.results.record import ALL, Result, Score
+
+HEADLINE: tuple[tuple[str, str, str], ...] = (
+    ("redshift", "knn16", "r2"),
+    ("redshift", "knn16", "sigma_nmad"),
+    ("stellar-mass", "knn16", "r2"),
+    ("age", "knn16", "r2"),
+    ("metallicity", "knn16", "r2"),
+    ("ssfr", "knn16", "r2"),
+    ("retrieval", "cosine", "recall@1"),
+    ("retrieval", "cosine", "recall@10"),
+    ("retrieval", "cosine", "median_rank_fraction"),
+)
+"""Task, protocol and metric of the rows shown first; tasks that are not named here follow with their first metric."""
+
+LOWER_IS_BETTER_NOTE = "sigma_nmad and median_rank_fraction: lower is better. "
+
+
+def headline_scores(result: Result) -> list[Score]:
+    """Return the scores of the printed table, in its order."""
+    shown: list[Score] = []
+    for task, protocol, metric in HEADLINE:
+        shown += result.find(task=task, protocol=protocol, metric=metric, group=ALL)
+    named = {task for task, _, _ in HEADLINE}
+    first: dict[str, tuple[str, str]] = {}
+    for score in result.scores:
+        if score.task not in named and score.group == ALL:
+            protocol, metric = first.setdefault(score.task, (score.protocol, score.metric))
+            if (score.protocol, score.metric) == (protocol, metric):
+                shown.append(score)
+    return shown
+
+
+def render(result: Result, tablefmt: str = "simple") -> str:
+    """Return the table of a result as text, with a heading that names the data set and whether it is simulated."""
+    from tabulate import tabulate
+
+    headers = ["task", "metric", "reference -> query", "score", "95 % interval", "chance"]
+    headers += [f"{name} floor" for name in result.floors] + ["worst group"]
+    rows = []
+    for score in headline_scores(result):
+        pair = f"{score.reference} -> {score.query}"
+        row = [score.task, score.metric, pair, _number(score.value), _interval(score), _number(score.chance)]
+        row += [_number(_floor(floor, score)) for floor in result.floors.values()]
+        rows.append([*row, _worst(result, score)])
+    table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
+    return "\n".join([heading(result), "", table, "", *_notes(result)])
+
+
+def heading(result: Result) -> str:
+    """Return one line that says what was scored on what."""
+    data, model = result.dataset, result.embedder
+    kind = "SIMULATED data" if data["simulated"] else "real data"
+    size = " / ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
+    return f"{model['name']} ({model['dimension']}-d) on {data['name']} {data['version']} ({kind}; {size})"
+
+
+def _notes(result: Result) -> list[str]:
+    notes = [
+        "Zero-shot scores by knn16 (train split -> test split), retrieval among the test split by cosine. "
+        + LOWER_IS_BETTER_NOTE
+        + "Intervals: 1,000 bootstrap replicates over HEALPix pixels."
+    ]
+    notes += [f"Not applicable: {task} ({reason})." for task, reason in result.not_applicable.items()]
+    if not result.complete:
+        notes.append(f"INCOMPLETE, not for submission: {'; '.join(result.incomplete_because)}.")
+    return notes
+
+
+def _floor(rows: Sequence[Score], score: Score) -> float | None:
+    """Return a floor's score of the same cell; of its only modality where it has just one (photometry)."""
+    same = [row for row in rows if (row.task, row.protocol, row.metric) == (score.task, score.protocol, score.metric)]
+    same = [row for row in same if row.group == ALL]
+    exact = [row for row in same if (row.reference, row.query) == (score.reference, score.query)]
+    modalities = {name for row in same for name in (row.reference, row.query)}
+    chosen = exact or (same if len(modalities) == 1 else [])
+    return chosen[0].value if chosen else None
+
+
+def _worst(result: Result, score: Score) -> str:
+    """Return the group of the test split in which the score is worst (bins of the target left out), and its value."""
+    from astroclip_bench.tasks.metrics import METRICS
+
+    if score.metric not in METRICS:
+        return ""
+    cell = [row for row in result.scores if row.cell == score.cell and row.metric == score.metric]
+    groups = [(row.value, row.group) for row in cell if row.group != ALL and row.value is not None]
+    # Within a bin of the target itself there is no spread left to explain.
+    groups = [(value, group) for value, group in groups if group.partition(":")[0] != score.target]
+    if not groups:
+        return ""
+    lower_is_better = METRICS[score.metric].direction == "lower"
+    value, group = max(groups) if lower_is_better else min(groups)
+    return f"{_number(value)} ({group.partition(':')[2]})"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+
+
+def _interval(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return "-"
+    return f"[{_number(score.low)}, {_number(score.high)}]"

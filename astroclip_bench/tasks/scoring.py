@@ -1,0 +1,193 @@
+"""From embeddings and labels to score rows: the one place where task declarations meet probes and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astroclip_bench.results.record import ALL, Score
+from astroclip_bench.tasks import retrieval
+from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
+from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups
+from astroclip_bench.tasks.probes import Prediction, knn_regress
+from astroclip_bench.tasks.protocols import get_protocol, scale
+from astroclip_bench.tasks.task import GROUPS, Grouping, Task
+
+
+@dataclass(frozen=True)
+class Side:
+    """The objects of one split seen in one modality: embeddings (n, d), ids, and columns of the data set, each (n,)."""
+
+    modality: str
+    vectors: NDArray[np.float32]
+    object_ids: list[str]
+    columns: Mapping[str, NDArray[Any]]
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """HEALPix pixel of each object: what the bootstrap resamples."""
+        return self.columns["healpix"]
+
+
+RankScores = dict[tuple[str, str, str], tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]]
+"""(group, query modality, reference modality) -> rows of the queries, and their scores by name."""
+
+
+def score_pair(
+    asked: Sequence[tuple[Task, str]], train: Side, test: Side, test_as_reference: Side, known: RankScores
+) -> list[Score]:
+    """Score tasks by protocols on one pair of modalities.
+
+    Parameters
+    ----------
+    asked
+        (task, name of a protocol).
+    train
+        Reference set of the probes, in the reference modality.
+    test
+        Queries, in the query modality.
+    test_as_reference
+        The test objects in the reference modality: what retrieval searches.
+    known
+        Retrieval scores of pairs seen before; both directions of this one are added.
+    """
+    scores: list[Score] = []
+    for protocol in dict.fromkeys(name for _, name in asked):
+        tasks = [task for task, name in asked if name == protocol]
+        knn = [task for task in tasks if task.probe == "knn"]
+        if knn:
+            scores += _score_knn(knn, protocol, train, test)
+        for task in tasks:
+            if task.probe == "ranks":
+                scores += _score_ranks(task, protocol, test, test_as_reference, known)
+    return scores
+
+
+def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) -> list[Score]:
+    """Search the neighbours once, and let them vote on the target of every task."""
+    labels = np.stack([train.columns[_target(task)] for task in tasks], axis=1)
+    prediction = knn_regress(train.vectors, labels, test.vectors, get_protocol(protocol))
+    scores: list[Score] = []
+    for place, task in enumerate(tasks):
+        known = np.isfinite(test.columns[_target(task)])
+        sample = _sample(task, place, prediction, labels[:, place], test, known)
+        chance = _chance(task, labels[:, place], sample)
+        estimates = {ALL: score(task.metrics, sample, test.pixels[known])}
+        estimates |= score_groups(task.metrics, sample, test.pixels[known], group_masks(task, test.columns, known))
+        scores += _rows(task, protocol, (train.modality, test.modality), estimates, {ALL: chance})
+    return scores
+
+
+def _target(task: Task) -> str:
+    assert task.target is not None
+    return task.target
+
+
+def _sample(
+    task: Task, place: int, prediction: Prediction, train_label: NDArray[Any], test: Side, known: NDArray[np.bool_]
+) -> Sample:
+    needs_distribution = any(metric.needs_distribution for metric in get_metrics(task.metrics))
+    return Sample(
+        test.columns[_target(task)][known],
+        prediction.values[known, place],
+        train_label[prediction.neighbours[place][known]] if needs_distribution else None,
+        prediction.weights[place][known] if needs_distribution else None,
+    )
+
+
+def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, float | None]:
+    """Return what the mean of the reference labels scores, predicted for every object."""
+    mean = np.full(len(sample.label), np.nanmean(train_label))
+    point_metrics = [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
+    everywhere_one_cluster = np.zeros(len(sample.label), np.int64)
+    estimates = score(point_metrics, Sample(sample.label, mean), everywhere_one_cluster)
+    return {name: estimate.value for name, estimate in estimates.items()}
+
+
+def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankScores) -> list[Score]:
+    """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`."""
+    n = len(test.object_ids)
+    rows: list[Score] = []
+    for group, size in ((ALL, n), (f"pool:{retrieval.POOL_SIZE}", retrieval.POOL_SIZE)):
+        if size > n or (group != ALL and size == n):
+            continue
+        if (group, test.modality, reference.modality) not in known:
+            known |= _rank_scores(group, retrieval.pools(test.object_ids, size), test, reference)
+        members, scores = known[group, test.modality, reference.modality]
+        statistics = {name: retrieval.statistic(name, scores[name]) for name in task.metrics}
+        estimates = bootstrap(statistics, test.pixels[members])
+        floor = retrieval.random_floor(size)
+        rows += _rows(task, protocol, (reference.modality, test.modality), {group: estimates}, {group: floor})
+    return rows
+
+
+def _rank_scores(group: str, pools: Sequence[NDArray[np.int64]], test: Side, reference: Side) -> RankScores:
+    """Return the scores of every query of every pool in both directions, which share one matrix product a pool."""
+    scaled = scale(reference.vectors, test.vectors, get_protocol("cosine"))
+    directions: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for pool in pools:
+        counts = retrieval.retrieval_counts(scaled[1][pool], scaled[0][pool])
+        for found, direction in zip(directions, (counts.forward, counts.backward), strict=True):
+            found.append(retrieval.query_scores(direction, len(pool)))
+    members = np.concatenate(pools)
+    forward, backward = (
+        {name: np.concatenate([scores[name] for scores in found]) for name in found[0]} for found in directions
+    )
+    return {
+        (group, test.modality, reference.modality): (members, forward),
+        (group, reference.modality, test.modality): (members, backward),
+    }
+
+
+def _rows(
+    task: Task,
+    protocol: str,
+    pair: tuple[str, str],
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    chance: Mapping[str, Mapping[str, float | None]],
+) -> list[Score]:
+    return [
+        Score(
+            task=task.name,
+            task_version=task.version,
+            protocol=protocol,
+            protocol_version=get_protocol(protocol).version,
+            reference=pair[0],
+            query=pair[1],
+            target=task.target,
+            metric=metric,
+            group=group,
+            value=estimate.value,
+            standard_error=estimate.standard_error,
+            low=estimate.low,
+            high=estimate.high,
+            n=estimate.n,
+            chance=chance.get(group, {}).get(metric),
+        )
+        for group, by_metric in estimates.items()
+        for metric, estimate in by_metric.items()
+    ]
+
+
+def group_masks(
+    task: Task, columns: Mapping[str, NDArray[Any]], known: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the masks, over the `known` objects, of the task's groups that hold any, by name ``grouping:bin``."""
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name in task.groups:
+        grouping = GROUPS[name]
+        if grouping.column in columns:
+            bins = _bins(grouping, columns[grouping.column][known])
+            masks |= {f"{name}:{label}": mask for label, mask in bins.items() if mask.any()}
+    return masks
+
+
+def _bins(grouping: Grouping, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+    if not grouping.edges:
+        return {str(value): values == value for value in sorted({value for value in values if value is not None})}
+    edges = zip(grouping.edges[:-1], grouping.edges[1:], strict=True)
+    return dict(zip(grouping.labels(), [(values >= low) & (values < high) for low, high in edges], strict=True))

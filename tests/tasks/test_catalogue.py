@@ -1,0 +1,51 @@
+"""The task declarations, and finding them by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from astroclip_bench.errors import TaskError
+from astroclip_bench.records import COLUMNS
+from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
+from astroclip_bench.tasks.registry import all_tasks, select_tasks
+from astroclip_bench.tasks.task import GROUPS
+
+
+@pytest.mark.parametrize("task", BUILTIN_TASKS, ids=lambda task: task.name)
+def test_a_declaration_names_only_what_exists(task):
+    from astroclip_bench.tasks.metrics import METRICS
+    from astroclip_bench.tasks.protocols import PROTOCOLS
+    from astroclip_bench.tasks.retrieval import score_names
+
+    known = METRICS if task.probe == "knn" else score_names()
+    assert set(task.metrics) <= set(known)
+    assert set(task.protocols) <= set(PROTOCOLS)
+    assert set(task.groups) <= set(GROUPS)
+    assert (task.target is None) == (task.probe == "ranks")
+    if task.target is not None:
+        column = COLUMNS[task.target]
+        assert column.role == "label"
+        assert column.unit == task.unit
+
+
+def test_groups_stand_on_columns_of_the_record():
+    for grouping in GROUPS.values():
+        assert COLUMNS[grouping.column].role in ("label", "property")
+        assert list(grouping.edges) == sorted(grouping.edges)
+
+
+def test_selection_keeps_the_catalogue_order_and_names_the_nearest():
+    assert [task.name for task in select_tasks(["retrieval", "redshift"])] == ["redshift", "retrieval"]
+    assert [task.name for task in select_tasks()] == list(all_tasks())
+    with pytest.raises(TaskError, match="did you mean redshift"):
+        select_tasks(["redshfit"])
+
+
+def test_every_ordered_pair_is_scored_in_modal_first():
+    redshift, retrieval = select_tasks(["redshift", "retrieval"])
+    modalities = ["image", "spectrum"]
+    in_modal = [("image", "image"), ("spectrum", "spectrum")]
+    cross = [("image", "spectrum"), ("spectrum", "image")]
+    assert redshift.pairs(modalities) == in_modal + cross
+    assert retrieval.pairs(modalities) == cross
+    assert retrieval.pairs(["photometry"]) == []
