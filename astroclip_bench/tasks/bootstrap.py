@@ -1,0 +1,178 @@
+"""Bootstrap clustered by sky pixel, by weights instead of copies: every statistic sees the same resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+REPLICATES = 1_000
+SEED = 0
+INTERVAL_PERCENT = (2.5, 97.5)
+MINIMUM_OBJECTS = 10
+# Weights of one chunk of replicates: small enough to stay in a processor's cache with a few like it.
+CHUNK_BYTES = 2 * 2**20
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Several resamples of n objects, as the number of times each object occurs.
+
+    A `Statistic` is a function of this object that returns one value per resample, so that one definition gives both
+    the value on the data (every object once) and the replicates.
+
+    Parameters
+    ----------
+    counts
+        Number of times each cluster was drawn, (resamples, clusters).
+    clusters
+        Cluster of each object, (n,).
+    """
+
+    counts: Float64
+    clusters: Int64
+
+    @cached_property
+    def weights(self) -> Float64:
+        """Occurrences of each object in each resample, (resamples, n)."""
+        return self.counts.take(self.clusters, axis=1)
+
+    @cached_property
+    def size(self) -> Float64:
+        """Number of objects in each resample, occurrences counted, (resamples,)."""
+        return self.sum(np.ones(len(self.clusters)))
+
+    def sum(self, values: Float64) -> Float64:
+        """Return the sum of `values` (n,) over every resample, from the sums of the clusters."""
+        sums: Float64 = self.counts @ np.bincount(self.clusters, values, minlength=self.counts.shape[1])
+        return sums
+
+    def mean(self, values: Float64) -> Float64:
+        """Return the mean of `values` (n,) in every resample."""
+        return self.sum(values) / self.size
+
+    def cumulative(self, order: Int64) -> Float64:
+        """Return the running number of occurrences along `order` (n,): (resamples, n), exact whole numbers."""
+        return np.cumsum(self.counts.take(self.clusters[order], axis=1), axis=1)
+
+
+Statistic = Callable[[Resamples], Float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its uncertainty from clustered resampling.
+
+    Parameters
+    ----------
+    value
+        On the data; None if there are too few objects or the statistic is not defined on them.
+    standard_error
+        Standard deviation of the replicates (n - 1 in the denominator); None without at least two clusters.
+    low, high
+        The 2.5 and 97.5 percentiles of the replicates; None likewise.
+    n
+        Number of objects.
+    replicates
+        The statistic on every resample, if they were asked for.
+    """
+
+    value: float | None
+    standard_error: float | None
+    low: float | None
+    high: float | None
+    n: int
+    replicates: Float64 | None = None
+
+
+def cluster_counts(clusters: int, replicates: int = REPLICATES, seed: int = SEED) -> Float64:
+    """Draw `clusters` clusters with replacement, `replicates` times; return how often each was drawn.
+
+    Returns
+    -------
+    NDArray
+        (replicates, clusters); a function of the arguments alone, so that two models share their resamples.
+    """
+    draws = np.random.default_rng(seed).integers(0, clusters, size=(replicates, clusters))
+    draws += clusters * np.arange(replicates)[:, None]
+    return np.bincount(draws.ravel(), minlength=replicates * clusters).reshape(replicates, clusters).astype(np.float64)
+
+
+def bootstrap(
+    statistics: Mapping[str, Statistic],
+    pixels: NDArray[np.integer],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = SEED,
+    keep_replicates: bool = False,
+) -> dict[str, Estimate]:
+    """Evaluate statistics on the data and on resamples of whole sky pixels.
+
+    Parameters
+    ----------
+    statistics
+        Functions of `Resamples`, by name.
+    pixels
+        HEALPix pixel of each object, (n,): the clusters.
+    replicates, seed
+        Number of resamples, and the seed of their draws.
+    keep_replicates
+        Also return every replicate, for paired differences between models.
+
+    Returns
+    -------
+    dict
+        An `Estimate` per statistic; replicates on which a statistic is undefined (NaN) are left out of its error.
+    """
+    if len(pixels) == 0:
+        return {name: Estimate(None, None, None, None, 0) for name in statistics}
+    found, clusters = np.unique(pixels, return_inverse=True)
+    once = Resamples(np.ones((1, len(found))), clusters)
+    values = {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
+    drawn = {name: np.empty(0) for name in statistics}
+    if len(found) > 1:
+        counts = cluster_counts(len(found), replicates, seed)
+        width = max(1, CHUNK_BYTES // (8 * len(clusters)))
+        drawn = {name: np.empty(replicates) for name in statistics}
+        for start in range(0, replicates, width):
+            part = slice(start, start + width)
+            resamples = Resamples(counts[part], clusters)
+            for name, statistic in statistics.items():
+                drawn[name][part] = statistic(resamples)
+    return {name: _estimate(values[name], drawn[name], len(clusters), keep_replicates) for name in statistics}
+
+
+def _estimate(value: float, replicates: Float64, n: int, keep: bool) -> Estimate:
+    kept = replicates if keep else None
+    if not np.isfinite(value):
+        return Estimate(None, None, None, None, n, kept)
+    finite = replicates[np.isfinite(replicates)]
+    if len(finite) < 2:
+        return Estimate(value, None, None, None, n, kept)
+    low, high = np.percentile(finite, INTERVAL_PERCENT)
+    return Estimate(value, float(finite.std(ddof=1)), float(low), float(high), n, kept)
+
+
+def weighted_median(running: Float64, values: Float64) -> Float64:
+    """Return the median of sorted `values` (n,) whose running numbers of occurrences are `running` (resamples, n).
+
+    As `numpy.median` of the resampled values: the middle one, or the mean of the two middle ones.
+    """
+    low, high = middle_places(running[:, -1])
+    return (values[first_reaching(running, low)] + values[first_reaching(running, high)]) / 2
+
+
+def middle_places(size: Float64) -> tuple[Float64, Float64]:
+    """Return the two places (from 1) whose values a median of `size` values averages; equal if the size is odd."""
+    return np.floor((size + 1) / 2), np.floor(size / 2) + 1
+
+
+def first_reaching(running: Float64, target: Float64) -> Int64:
+    """Return, for each rising row of `running` (resamples, n), the first column that reaches its `target`."""
+    return np.array([np.searchsorted(row, value) for row, value in zip(running, target, strict=True)])
