@@ -24,6 +24,10 @@ class BenchError(Exception):
         # One line, whatever a third-party library put into its message.
         super().__init__(" ".join("; ".join(part for part in parts if part).split()))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the error whole on its way out of a worker process, whatever its constructor takes."""
+        return (_rebuild, (type(self), self.found, self.expected, self.todo))
+
 
 class UserError(BenchError):
     """The input, an argument or the machine's state is at fault, not this package (exit code 2)."""
@@ -59,3 +63,9 @@ class MissingExtraError(UserError):
             f"the package {package!r} is not installed",
             todo=f"run: pip install 'astroclip-bench[{extra}]'",
         )
+
+
+def _rebuild(kind: type[BenchError], found: str, expected: str | None, todo: str | None) -> BenchError:
+    error = kind.__new__(kind)
+    BenchError.__init__(error, found, expected, todo)
+    return error

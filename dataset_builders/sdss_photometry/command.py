@@ -30,6 +30,6 @@ def build(
         folder = build_dataset(source, out, progress=report)
     typer.echo(folder)
     kept = sum(source.shard_size(shard) for shard in source.shards)
-    record = source.build_record()
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in record["rows_dropped"].items() if count)
-    typer.echo(f"{kept:,} of {record['rows_read']:,} rows kept; dropped: {reasons or 'none'}", err=True)
+    rows = source.build_record()["rows"]
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in rows["dropped"].items() if count)
+    typer.echo(f"{kept:,} of {rows['read']:,} rows kept; dropped: {reasons or 'none'}", err=True)

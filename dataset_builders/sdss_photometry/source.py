@@ -54,7 +54,7 @@ class SdssPhotometry:
     def __init__(self, catalogue: Path | str, max_redshift: float = MAX_REDSHIFT) -> None:
         self.max_redshift = max_redshift
         self._file = {"name": Path(catalogue).name, "sha256": sha256_file(catalogue)}
-        table, self._dropped, self._rows_read = _read(Path(catalogue), max_redshift)
+        table, self._rows = _read(Path(catalogue), max_redshift)
         self._columns = table
         self.info = DatasetInfo(
             name="sdss-photometry",
@@ -95,13 +95,12 @@ class SdssPhotometry:
         return {
             "catalogue": self._file,
             "max_redshift": self.max_redshift,
-            "rows_read": self._rows_read,
-            "rows_dropped": self._dropped,
+            "rows": self._rows,
         }
 
     def card(self) -> Mapping[str, str]:
         """Return what the rows are and which were left out."""
-        dropped = "\n".join(f"* {reason}: {count:,}" for reason, count in self._dropped.items())
+        dropped = "\n".join(f"* {reason}: {count:,}" for reason, count in self._rows["dropped"].items())
         return {
             "Source": (
                 f"`{self._file['name']}`, SHA-256 `{self._file['sha256']}`. Fluxes are those of the file, in nanomaggies "
@@ -109,12 +108,16 @@ class SdssPhotometry:
                 "0: a few galaxies are listed twice at the same position, so the position does not identify a row; "
                 "both entries always fall into the same split. `mag_r` is 22.5 - 2.5 log10(flux_r)."
             ),
-            "Rows left out": f"Of {self._rows_read:,} rows, counted under the first reason that holds:\n\n{dropped}",
+            "Rows left out": f"Of {self._rows['read']:,} rows, counted under the first reason that holds:\n\n{dropped}",
+            "Known defects": (
+                f"{self._rows['kept_with_an_unmeasured_band']:,} rows are kept whose inverse variance is 0 in a band (u): "
+                "the catalogue's flux there is positive, but some are far off."
+            ),
         }
 
 
-def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int], int]:
-    """Return the record's columns of the rows kept, the counts of rows dropped, and the rows in the file."""
+def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Return the record's columns of the rows kept, and the counts of rows read, kept with a caveat, and dropped."""
     with open_fits(path) as hdus:
         if len(hdus) < 2:
             raise DataError(f"{path}: no table", "a binary table in the second HDU")
@@ -128,7 +131,6 @@ def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]],
         {
             "position not finite": ~(np.isfinite(ra) & np.isfinite(dec)),
             "flux not positive in a band": ~(np.isfinite(flux) & (flux > 0)).all(axis=1),
-            "inverse variance not positive in a band": ~(np.isfinite(ivar) & (ivar > 0)).all(axis=1),
             f"redshift not between 0 and {max_redshift:g}": ~((redshift > 0) & (redshift < max_redshift)),
         }
     )
@@ -145,4 +147,5 @@ def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]],
         "mag_r": (AB_ZERO_POINT_NMGY - 2.5 * np.log10(flux[keep, BANDS.index("r")])).astype(np.float32),
     }
     columns |= {f"flux_{band}": flux[keep, index].astype(np.float32) for index, band in enumerate(BANDS)}
-    return columns, dropped, len(keep)
+    unmeasured = int((~(ivar[keep] > 0)).any(axis=1).sum())
+    return columns, {"read": len(keep), "kept_with_an_unmeasured_band": unmeasured, "dropped": dropped}

@@ -32,20 +32,19 @@ def folder(catalogue, tmp_path_factory):
 def test_the_real_sample(folder, catalogue):
     dataset = open_dataset(folder)
     assert {name: split.rows for name, split in dataset.splits.items()} == {
-        "train": 21_829,
-        "validation": 3_599,
-        "test": 4_860,
+        "train": 22_986,
+        "validation": 3_792,
+        "test": 5_143,
     }
     assert not dataset.info.simulated
     assert list(dataset.modalities) == ["photometry"]
     assert dataset.modalities["photometry"].axes["bands"] == list(BANDS)
     build = json.loads((folder / "manifest.json").read_text())["build"]
-    assert build["rows_read"] == 31_924
-    assert {reason: count for reason, count in build["rows_dropped"].items() if count} == {
-        "inverse variance not positive in a band": 1_633,
-        "redshift not between 0 and 1": 3,
-    }
-    assert check_dataset(folder).rows == 31_924 - 1_633 - 3
+    rows = build["rows"]
+    assert rows["read"] == 31_924
+    assert rows["kept_with_an_unmeasured_band"] == 1_633
+    assert {reason: n for reason, n in rows["dropped"].items() if n} == {"redshift not between 0 and 1": 3}
+    assert check_dataset(folder).rows == 31_924 - 3
 
 
 def test_rows_are_those_of_the_file(folder, catalogue):
@@ -102,10 +101,11 @@ def test_rows_dropped_are_counted_by_reason(tmp_path):
     ivar[0, 4], ivar[3, 2] = 0.0, 0.0
     redshift[4:7] = -0.001, 1.2, np.nan
     source = SdssPhotometry(made_up(tmp_path / "t.fits", MAGGIES=flux, MAGGIES_IVAR=ivar, REDSHIFT=redshift))
-    assert list(source.build_record()["rows_dropped"].values()) == [0, 2, 1, 3]
+    assert list(source.build_record()["rows"]["dropped"].values()) == [0, 2, 3]
     (batch,) = source.rows(0)
-    assert batch.column("object_id").to_pylist() == [str(row) for row in (2, *range(7, 20))]
-    assert "inverse variance not positive in a band: 1" in source.card()["Rows left out"]
+    assert batch.column("object_id").to_pylist() == [str(row) for row in (2, 3, *range(7, 20))]
+    assert "flux not positive in a band: 2" in source.card()["Rows left out"]
+    assert "1 rows are kept" in source.card()["Known defects"]
 
 
 @pytest.mark.parametrize(
