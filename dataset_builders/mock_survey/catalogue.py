@@ -25,6 +25,8 @@ Of the size PROVABGS reports (Hahn et al. 2023a, figures 8 and 9): a low star fo
 """
 REFERENCE_SNR, SNR_POWER, STD_RANGE = 3.0, -0.2, (0.7, 1.4)
 MIN_AGE_GYR = 0.3
+METALLICITY_RANGE = (4.5e-5, 4.5e-2)
+"""PROVABGS' prior on the mass fraction of metals (Hahn et al. 2023a, table 1)."""
 MIN_LOG_SSFR = -14.5
 
 
@@ -47,7 +49,8 @@ def inferred_labels(
     factor = np.clip((max(snr, 0.1) / REFERENCE_SNR) ** SNR_POWER, *STD_RANGE)
     std = {name: float(values[kind] * factor) for name, values in LABEL_STD.items()}
     redshift = float(latents.redshift[0])
-    metallicity = truth["metallicity"] * 10 ** (std["log_metallicity"] * normal[2])
+    scattered = truth["metallicity"] * 10 ** (std["log_metallicity"] * normal[2])
+    metallicity = np.clip(scattered, *METALLICITY_RANGE)
     age_limit = float(latents.cosmic_age[0])
     ssfr = truth["log_ssfr"] + std["log_ssfr"] * normal[3]
     return {

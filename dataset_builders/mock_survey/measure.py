@@ -47,8 +47,7 @@ def batch_features(image: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Fea
     return {
         "image": np.arcsinh(centre / IMAGE_SCALES_NMGY).reshape(len(image), -1),
         "spectrum": binned(flux),
-        "signal to noise": binned(flux * np.sqrt(ivar)),
-        "smooth flux": binned(smooth),
+        "smooth flux": np.arcsinh(binned(smooth)),
         "ivar": binned(np.log10(known)),
         "corner": np.concatenate([np.median(corners, axis=2), corners.std(axis=2)], axis=1),
     }
@@ -81,7 +80,7 @@ def perceptron(train: np.ndarray, target: np.ndarray, test: np.ndarray) -> np.nd
     from sklearn.neural_network import MLPRegressor
 
     centre, scale = target.mean(), target.std()
-    network = MLPRegressor((128, 128), early_stopping=True, max_iter=200, random_state=0, alpha=1e-3)
+    network = MLPRegressor(hidden_layer_sizes=(128, 128), early_stopping=True, max_iter=200, random_state=0, alpha=1e-3)
     return np.asarray(network.fit(train, (target - centre) / scale).predict(test) * scale + centre)
 
 
@@ -90,8 +89,8 @@ VIEWS = (
     ("g, r, z magnitudes", "magnitudes", False, False),
     ("image, PCA", "image", True, False),
     ("spectrum, PCA", "spectrum", True, False),
-    ("spectrum, signal-to-noise, PCA whitened", "signal to noise", True, True),
-    ("flux smoothed as for `ivar`, PCA whitened", "smooth flux", True, True),
+    ("spectrum, PCA whitened", "spectrum", True, True),
+    ("flux smoothed as `ivar` has it, PCA whitened", "smooth flux", True, True),
     ("`ivar` alone, PCA whitened", "ivar", True, True),
     ("corner of the image: level and noise", "corner", False, False),
     ("position, E(B-V), object number", "place", False, False),
@@ -124,6 +123,7 @@ def measure(train: SplitView, test: SplitView) -> str:
     train_features, train_targets = read_features(train)
     test_features, test_targets = read_features(test)
     heads = [f"{symbol}, {kind}" for symbol in TARGETS.values() for kind in ("k-NN", "MLP")]
+    counts = f"{len(train_features['magnitudes']):,} / {len(test_features['magnitudes']):,}"
     lines = ["| from | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
     for title, name, pca, whiten in VIEWS:
         first, second = reduced(train_features[name], test_features[name], pca, whiten)
@@ -133,7 +133,7 @@ def measure(train: SplitView, test: SplitView) -> str:
             for predict in PREDICTORS
         ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n\nR^2; {counts} galaxies of train / test; PCA to {COMPONENTS} components.\n"
 
 
 def main(

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from mock_digests import digests
 
 from dataset_builders.mock_survey.random import Stage, stream
 from dataset_builders.mock_survey.source import MockSurvey
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 
 NUMBERS = list(range(24))
-HASH_SCRIPT = """
-import sys
-from dataset_builders.mock_survey.source import MockSurvey
-from tests.dataset_builders.mock_survey.digests import digests
-print("\\n".join(digests(MockSurvey(24, seed=11), [int(number) for number in sys.argv[1:]])))
-"""
+DIGEST_SCRIPT = Path(__file__).with_name("mock_digests.py")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +42,6 @@ def test_objects_alone_in_reverse_order_equal_the_shard(survey, rows):
 
 
 def test_processes_with_several_blas_threads_equal_the_shard(survey, rows):
-    from tests.dataset_builders.mock_survey.digests import digests
-
     environment = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     halves = (NUMBERS[1::2], NUMBERS[::2])
     with ThreadPoolExecutor(2) as pool:
@@ -56,16 +52,14 @@ def test_processes_with_several_blas_threads_equal_the_shard(survey, rows):
 
 
 def run_script(numbers: list[int], environment: dict[str, str]) -> list[str]:
-    import os
-
-    command = [sys.executable, "-c", HASH_SCRIPT, *map(str, numbers)]
+    command = [sys.executable, str(DIGEST_SCRIPT), *map(str, numbers)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
     return done.stdout.split()
 
 
 def test_a_larger_survey_of_the_same_seed_begins_with_the_smaller(survey, rows):
     larger = MockSurvey(10_000, seed=11)
-    assert [batch["flux_r"].to_pylist() for batch in larger.objects([3])][0] == rows["flux_r"].to_pylist()[3:4]
+    assert next(larger.objects([3]))["flux_r"].to_pylist() == rows["flux_r"].to_pylist()[3:4]
     other = MockSurvey(24, seed=12)
     assert next(other.objects([3]))["flux_r"].to_pylist() != rows["flux_r"].to_pylist()[3:4]
 
@@ -106,3 +100,37 @@ def test_schema_is_that_of_the_rows(survey, rows):
     assert survey.shard_size(0) == rows.num_rows == 24
     assert list(MockSurvey(1001).shards) == [0, 1, 2]
     assert MockSurvey(1001).shard_size(2) == 1
+
+
+def test_noise_and_place_carry_nothing_about_the_galaxy():
+    from dataset_builders.mock_survey.image import draw_observing
+    from dataset_builders.mock_survey.selection import sample_galaxy
+    from dataset_builders.mock_survey.sky import draw_position
+
+    count = 1200
+    outside, inside = [], []
+    for number in range(count):
+        place = draw_position(11, number)
+        seen = draw_observing(place.hemisphere, stream(11, Stage.IMAGE, number))
+        north = float(place.hemisphere == "north")
+        outside.append([number, place.ra, place.dec, place.ebv, north, *seen.pixel_sigma, *seen.psf_fwhm])
+        latents = sample_galaxy(stream(11, Stage.POPULATION, number))
+        inside.append([float(latents.redshift[0]), float(latents.log_mass[0]), float(latents.quiescent[0])])
+    correlation = np.corrcoef(np.array(outside).T, np.array(inside).T)[: len(outside[0]), len(outside[0]) :]
+    assert np.abs(correlation).max() < 4 / np.sqrt(count)
+
+
+def test_stored_values_are_multiples_of_a_power_of_two(rows):
+    for image in rows["image"].to_pylist():
+        for plane in np.array(image, np.float32):
+            noise = 1.4826 * np.median(np.abs(plane - np.median(plane)))
+            step = 2.0 ** np.floor(np.log2(noise / 8))
+            assert np.array_equal(plane / np.float32(step / 4), np.rint(plane / np.float32(step / 4)))
+    flux = np.array(rows["flux"].to_pylist(), np.float32)
+    assert max(len(np.unique(spectrum)) for spectrum in flux) < 4000
+
+
+def test_nothing_inside_the_simulation_is_given_away(survey):
+    assert not {"cls", "ntry", "rtarget", "sigpix", "model"} & set(survey.schema.names)
+    for modality in ("image", "spectrum", "photometry"):
+        assert modality in survey.schema.metadata[b"astroclip_bench"].decode()

@@ -26,7 +26,7 @@ def basis():
 
 @pytest.fixture(scope="module")
 def galaxies(basis):
-    """Twenty galaxies as (latents, content, sed, flux, scene without neighbours' help, model spectrum)."""
+    """Twenty galaxies as (latents, content, component fluxes, scene, noiseless spectrum, appearance)."""
     out = []
     for number in range(20):
         latents = sample_galaxy(stream(SEED, Stage.POPULATION, number))
@@ -123,18 +123,16 @@ def test_noise_is_that_of_the_inverse_variance(galaxies):
 
 
 def test_inverse_variance_does_not_know_the_model(galaxies):
-    """With the noise of one draw and two models of equal smooth flux, masked pixels alone are equal."""
+    """A line changes it broadly, by its smoothed flux, and shows no trace at its own place."""
     model = galaxies[0][4]
     first = observe(model, stream(SEED, Stage.SPECTRUM, 5))
-    shuffled = observe(np.full_like(model, np.median(model)), stream(SEED, Stage.SPECTRUM, 5))
-    assert np.array_equal(first.ivar == 0, shuffled.ivar == 0)
-    # Narrow structure of the model (its lines) must not show: ivar follows a mean over hundreds of pixels.
     spike = np.zeros_like(model)
     spike[4000] = 50 * np.median(first.flux)
     with_line = observe(model + spike, stream(SEED, Stage.SPECTRUM, 5))
+    assert np.array_equal(first.ivar == 0, with_line.ivar == 0)
     ratio = with_line.ivar[3990:4011] / first.ivar[3990:4011]
     good = np.isfinite(ratio)
-    assert np.ptp(ratio[good]) < 0.01
+    assert np.ptp(ratio[good]) < 0.02
 
 
 def test_air_and_dust():

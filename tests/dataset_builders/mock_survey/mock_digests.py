@@ -1,8 +1,9 @@
-"""Digest of all that is stored about an object."""
+"""Digest of all that is stored about an object; as a script: of the objects named on the command line."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import numpy as np
 
@@ -22,3 +23,7 @@ def digests(survey: MockSurvey, numbers: list[int]) -> list[str]:
             digest.update(repr(sorted(row.items())).encode())
             out.append(digest.hexdigest())
     return out
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(digests(MockSurvey(24, seed=11), [int(number) for number in sys.argv[1:]])))
