@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -263,15 +263,15 @@ def _not_applicable(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -
 
 
 def _floors(names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, list[Score]]:
-    """Score the built-in floors that this data set allows, but for the embedder itself."""
+    """Score the built-in floors that this data set allows, but for the embedder itself; on all objects alone."""
     from astroclip_bench.embedders import load_embedder
-    from astroclip_bench.results.record import ALL
 
+    ungrouped = [replace(task, groups=()) for task in tasks]
     floors = {}
     for name in names:
         floor = load_embedder(name)
         if floor.info.digest != embedder.info.digest and inputs.modalities(floor):
-            floors[name] = [score for score in _score(floor, inputs, tasks) if score.group == ALL]
+            floors[name] = _score(floor, inputs, ungrouped)
     return floors
 
 

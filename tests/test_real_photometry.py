@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from astroclip_bench.datasets import open_dataset
 from astroclip_bench.embedders import load_embedder
-from astroclip_bench.evaluate import evaluate
+from astroclip_bench.evaluation import evaluate
 from dataset_builders.parquet import build_dataset
 from dataset_builders.sdss_photometry.source import SdssPhotometry
 

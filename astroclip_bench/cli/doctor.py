@@ -88,7 +88,7 @@ def _plugins() -> str:
 
 def _bundled_model() -> str:
     from astroclip_bench.embedders import load_embedder
-    from astroclip_bench.evaluate import DEFAULT_MODEL
+    from astroclip_bench.evaluation import DEFAULT_MODEL
 
     info = load_embedder(DEFAULT_MODEL).info
     return f"{info.name}, {info.dimension}-d, {', '.join(info.modalities)}, digest {info.digest[:12]}"

@@ -93,7 +93,7 @@ def evaluate_command(
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
 
     from astroclip_bench.embedders import load_embedder
-    from astroclip_bench.evaluate import DEFAULT_MODEL, FLOORS, evaluate
+    from astroclip_bench.evaluation import DEFAULT_MODEL, FLOORS, evaluate
     from astroclip_bench.results.record import write_result
     from astroclip_bench.results.table import render
     from astroclip_bench.tasks.registry import select_tasks
@@ -180,7 +180,7 @@ def check_model_command(
       astroclip-bench check-model mypackage.models:load --data mock-mini
     """
     from astroclip_bench.embedders import check_embedder, describe_inputs, load_embedder
-    from astroclip_bench.evaluate import DEFAULT_MODEL
+    from astroclip_bench.evaluation import DEFAULT_MODEL
 
     embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
     dataset = None if data is None else open_with_progress(data, revision)

@@ -19,8 +19,6 @@ HEADLINE: tuple[tuple[str, str, str], ...] = (
 )
 """Task, protocol and metric of the rows shown first; tasks that are not named here follow with their first metric."""
 
-LOWER_IS_BETTER_NOTE = "sigma_nmad and median_rank_fraction: lower is better. "
-
 
 def headline_scores(result: Result) -> list[Score]:
     """Return the scores of the printed table, in its order."""
@@ -42,7 +40,7 @@ def render(result: Result, tablefmt: str = "simple") -> str:
     from tabulate import tabulate
 
     headers = ["task", "metric", "reference -> query", "score", "95 % interval", "chance"]
-    headers += [f"{name} floor" for name in result.floors] + ["worst group"]
+    headers += [*result.floors, "worst group"]
     rows = []
     for score in headline_scores(result):
         pair = f"{score.reference} -> {score.query}"
@@ -63,9 +61,10 @@ def heading(result: Result) -> str:
 
 def _notes(result: Result) -> list[str]:
     notes = [
-        "Zero-shot scores by knn16 (train split -> test split), retrieval among the test split by cosine. "
-        + LOWER_IS_BETTER_NOTE
-        + "Intervals: 1,000 bootstrap replicates over HEALPix pixels."
+        "Zero-shot scores by knn16 (reference: train split, query: test split), retrieval among the test split by "
+        "cosine. Lower is better for sigma_nmad and median_rank_fraction.",
+        "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
+        + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
     notes += [f"Not applicable: {task} ({reason})." for task, reason in result.not_applicable.items()]
     if not result.complete:

@@ -349,7 +349,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run, scratch, tiny, monkeypa
 
 
 def test_an_unwritable_output_folder_is_found_before_the_work(run, scratch, tiny, monkeypatch):
-    from astroclip_bench import evaluate as module
+    from astroclip_bench import evaluation as module
 
     monkeypatch.setattr(module, "evaluate", lambda *a, **k: pytest.fail("the work was started"))
     (scratch / "file").write_text("")
@@ -372,7 +372,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(run, scratch, tiny, monke
 
 
 def test_our_own_fault_is_exit_code_1_and_debug_shows_where(run, scratch, tiny, monkeypatch):
-    from astroclip_bench import evaluate as module
+    from astroclip_bench import evaluation as module
 
     def broken(*arguments, **options):
         raise ZeroDivisionError("division by zero")

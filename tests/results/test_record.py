@@ -73,7 +73,7 @@ def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, text):
 
 
 def test_a_missing_result_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="none.json"):
+    with pytest.raises(StorageError, match=r"none\.json"):
         read_result(tmp_path / "none.json")
 
 

@@ -1,0 +1,162 @@
+"""The whole evaluation, on random numbers in the shape of galaxies."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astroclip_bench.datasets import open_dataset
+from astroclip_bench.embedders import load_embedder
+from astroclip_bench.errors import DataError, ResultError
+from astroclip_bench.evaluation import FLOORS, evaluate
+from astroclip_bench.results.record import read_result, write_result
+from astroclip_bench.results.table import render
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    from tiny_source import TinySource
+
+    from dataset_builders.parquet import build_dataset
+
+    folder = build_dataset(TinySource(n_shards=2, shard_rows=600), tmp_path_factory.mktemp("evaluate") / "tiny")
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def result(dataset):
+    return evaluate(load_embedder("random-projection"), dataset)
+
+
+def comparable(result):
+    return dataclasses.replace(result, created="", timings_seconds={}, environment={})
+
+
+def test_a_result_holds_every_cell_once(result, dataset):
+    assert result.complete
+    assert result.dataset["digest"] == dataset.digest
+    assert set(result.floors) == set(FLOORS) - {"random-projection"}
+    cells = [(score.cell, score.metric, score.group) for score in result.scores]
+    assert len(cells) == len(set(cells))
+    pairs = {(score.reference, score.query) for score in result.scores}
+    assert pairs == {("image", "image"), ("photometry", "photometry")}
+    assert "one space" in result.not_applicable["retrieval"]
+    groups = {score.group.partition(":")[0] for score in result.scores}
+    assert groups == {"all", "redshift", "mag_r", "hemisphere"}
+
+
+def test_labels_that_have_nothing_to_do_with_the_images_score_nothing(result):
+    for score in result.find(task="redshift", metric="r2", group="all"):
+        assert score.value <= 0.02
+        assert -0.2 < score.chance <= 0
+
+
+def test_two_evaluations_agree_to_the_last_digit(result, dataset):
+    again = evaluate(load_embedder("random-projection"), dataset)
+    assert comparable(again) == comparable(result)
+
+
+def test_the_query_is_never_in_its_own_reference_set(dataset):
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    assert not set(train.object_ids) & set(test.object_ids)
+    assert not set(train.column("healpix")) & set(test.column("healpix"))
+
+
+def test_only_missing_scores_are_computed(result, dataset, tmp_path, monkeypatch):
+    from astroclip_bench.tasks import scoring
+
+    write_result(result, tmp_path / "r.json")
+    previous = read_result(tmp_path / "r.json")
+    previous.scores = [score for score in previous.scores if score.protocol != "knn64-std"]
+    asked = []
+    original = scoring.score_pair
+    monkeypatch.setattr(scoring, "score_pair", lambda todo, *rest: asked.extend(todo) or original(todo, *rest))
+    again = evaluate(load_embedder("random-projection"), dataset, previous=previous, floors=())
+    assert {protocol for _, protocol in asked} == {"knn64-std"}
+    assert again.complete
+    by_cell = {(score.cell, score.metric, score.group): score for score in again.scores}
+    assert by_cell == {(score.cell, score.metric, score.group): score for score in result.scores}
+
+
+def test_a_result_of_other_data_is_not_gone_on_from(result, dataset):
+    other = dataclasses.replace(result, dataset={**result.dataset, "digest": "0" * 32})
+    with pytest.raises(ResultError, match="data digest"):
+        evaluate(load_embedder("random-projection"), dataset, previous=other, must_match=True)
+    fresh = evaluate(load_embedder("random-projection"), dataset, previous=other, floors=())
+    assert fresh.scores == result.scores
+
+
+def test_a_subsample_or_a_choice_of_tasks_is_incomplete(dataset):
+    limited = evaluate(load_embedder("photometry"), dataset, limit=150, floors=())
+    assert not limited.complete
+    assert "--limit 150" in limited.incomplete_because[0]
+    assert limited.dataset["splits"]["test"]["rows"] == 150
+    chosen = evaluate(load_embedder("photometry"), dataset, tasks=["redshift"], floors=())
+    assert "stellar-mass" in chosen.incomplete_because[0]
+    assert "INCOMPLETE" in render(limited)
+
+
+def test_a_collapsed_embedder_scores_at_chance(dataset):
+    result = evaluate(load_embedder("mean"), dataset, floors=())
+    retrieval = result.find(task="retrieval", group="all")
+    assert {(score.reference, score.query) for score in retrieval} == {("image", "photometry"), ("photometry", "image")}
+    for score in retrieval:
+        assert score.value == pytest.approx(score.chance, rel=1e-9), score.metric
+    for score in result.find(metric="r2", group="all"):
+        assert score.value <= 0
+
+
+def test_a_data_set_without_test_rows_is_refused(dataset):
+    lacking = dataclasses.replace(dataset, splits={"train": dataset.splits["train"]})
+    with pytest.raises(DataError, match="no test split"):
+        evaluate(load_embedder("photometry"), lacking)
+
+
+def test_the_table_names_the_data_and_says_that_it_is_simulated(result):
+    text = render(result)
+    assert "tiny 1.0 (SIMULATED data" in text
+    assert "95 % interval" in text
+    assert "photometry" in text.splitlines()[2]
+
+
+def test_labels_and_identities_never_reach_the_embedder(dataset):
+    seen = []
+
+    class Spy:
+        info = load_embedder("photometry").info
+
+        def embed(self, batch, modality):
+            seen.append(set(batch))
+            return load_embedder("photometry").embed(batch, modality)
+
+    evaluate(Spy(), dataset, tasks=["redshift"], floors=(), use_cache=False)
+    assert seen
+    assert all(columns == {"flux_g", "flux_r"} for columns in seen)
+
+
+def test_scores_equal_scikit_learn(dataset, result):
+    from sklearn.metrics import r2_score
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.preprocessing import normalize
+
+    embedder = load_embedder("random-projection")
+
+    def vectors(split):
+        batches = list(dataset.splits[split].batches(["image"], 10_000))
+        return normalize(np.concatenate([embedder.embed(batch.arrays, "image") for batch in batches]).astype(float))
+
+    train, test = (dataset.splits[name].column("redshift") for name in ("train", "test"))
+    model = KNeighborsRegressor(16, weights="distance").fit(vectors("train")[~np.isnan(train)], train[~np.isnan(train)])
+    known = ~np.isnan(test)
+    expected = r2_score(test[known], model.predict(vectors("test")[known]))
+    (score,) = result.find(
+        metric="r2", protocol="knn16", reference="image", query="image", group="all", task="redshift"
+    )
+    assert score.value == pytest.approx(expected, abs=1e-5)
+    assert score.n == known.sum()
