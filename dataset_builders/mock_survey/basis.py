@@ -104,7 +104,9 @@ def rebin(wave: np.ndarray, density: np.ndarray, target: np.ndarray) -> np.ndarr
 
 def _wavelength_grid() -> np.ndarray:
     step = PIXEL_KM_S / SPEED_OF_LIGHT_KM_S
-    return WAVE_MIN_ANGSTROM * np.exp(step * np.arange(int(np.log(WAVE_MAX_ANGSTROM / WAVE_MIN_ANGSTROM) / step)))
+    return np.asarray(
+        WAVE_MIN_ANGSTROM * np.exp(step * np.arange(int(np.log(WAVE_MAX_ANGSTROM / WAVE_MIN_ANGSTROM) / step)))
+    )
 
 
 def _age_bins() -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +123,7 @@ def _average_over_age(ages: np.ndarray, values: np.ndarray, edges: np.ndarray) -
     index = np.clip(np.searchsorted(ages, edges) - 1, 0, len(ages) - 2)
     fraction = ((edges - ages[index]) / (ages[index + 1] - ages[index])).reshape(-1, *[1] * (values.ndim - 1))
     at_edges = cumulative[index] + (cumulative[index + 1] - cumulative[index]) * fraction
-    return np.diff(at_edges, axis=0) / np.diff(edges).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.diff(at_edges, axis=0) / np.diff(edges).reshape(-1, *[1] * (values.ndim - 1)))
 
 
 def build_stellar() -> dict[str, np.ndarray]:

@@ -46,7 +46,7 @@ def lsf_sigma_angstrom(resolution: np.ndarray) -> np.ndarray:
         total = resolution.sum(axis=0)
         mean = (resolution * offset).sum(axis=0) / total
         variance = (resolution * offset**2).sum(axis=0) / total - mean**2
-        return np.sqrt(variance) * WAVELENGTH_STEP_ANGSTROM
+        return np.asarray(np.sqrt(variance) * WAVELENGTH_STEP_ANGSTROM)
 
 
 def read_arms(paths: list[Path]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -67,7 +67,8 @@ def read_arms(paths: list[Path]) -> tuple[dict[str, np.ndarray], dict[str, np.nd
                 pixels[arm] = np.round((wave - WAVELENGTH_START_ANGSTROM) / WAVELENGTH_STEP_ANGSTROM).astype(int)
     if not ivar:
         raise DataError("no spectrum with data in its three arms", "at least one", "give other coadd files")
-    return pixels, *({arm: np.nanmedian(stack[arm], axis=0) for arm in ARMS} for stack in (ivar, lsf))
+    medians = [{arm: np.nanmedian(stack[arm], axis=0) for arm in ARMS} for stack in (ivar, lsf)]
+    return pixels, medians[0], medians[1]
 
 
 def combine(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ def quantise(values: np.ndarray, step: np.float32) -> np.ndarray:
     scaled = np.divide(values, step, dtype=np.float32, casting="same_kind")
     np.rint(scaled, out=scaled)
     scaled *= step
-    return scaled + np.float32(0)  # no negative zeros
+    scaled += np.float32(0)  # turns negative zeros into zeros
+    return np.asarray(scaled)
 
 
 def round_mantissa(values: np.ndarray, bits: int = IVAR_MANTISSA_BITS) -> np.ndarray:

@@ -42,7 +42,7 @@ def display_rgb(image: np.ndarray) -> np.ndarray:
     colours = np.clip(np.stack(planes, axis=-1), 0.0, None)
     intensity = colours.mean(axis=-1, keepdims=True)
     stretched = np.arcsinh(DISPLAY_SOFTENING * intensity) / np.sqrt(DISPLAY_SOFTENING)
-    return np.clip(colours * stretched / np.where(intensity > 0, intensity, 1.0), 0.0, 1.0)
+    return np.asarray(np.clip(colours * stretched / np.where(intensity > 0, intensity, 1.0), 0.0, 1.0))
 
 
 def good_rows(split: SplitView) -> np.ndarray:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from dataset_builders.mock_survey.spectrum import smooth_flux
+
 if TYPE_CHECKING:
     from astroclip_bench.datasets import SplitView
 
@@ -37,17 +39,14 @@ def binned(spectra: np.ndarray) -> np.ndarray:
 
 def batch_features(image: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Features:
     """Return the features of one batch, before any dimension is reduced."""
-    from scipy.ndimage import uniform_filter1d
-
     low = (image.shape[-1] - CROP_PIXELS) // 2
     centre = image[..., low : low + CROP_PIXELS, low : low + CROP_PIXELS]
     corners = image[..., :CORNER_PIXELS, :CORNER_PIXELS].reshape(len(image), 3, -1)
-    smooth = uniform_filter1d(flux, 3 * 121, axis=1, mode="nearest")
     known = np.where(ivar > 0, ivar, 1.0)
     return {
         "image": np.arcsinh(centre / IMAGE_SCALES_NMGY).reshape(len(image), -1),
         "spectrum": binned(flux),
-        "smooth flux": np.arcsinh(binned(smooth)),
+        "smooth flux": np.arcsinh(binned(smooth_flux(flux))),
         "ivar": binned(np.log10(known)),
         "corner": np.concatenate([np.median(corners, axis=2), corners.std(axis=2)], axis=1),
     }

@@ -137,17 +137,17 @@ def _disc_parts(
 ) -> list[Part]:
     """Return arms of older stars and knots of young ones; takes their light out of `disc_share` (4,)."""
     scale = shape.disc_radius / EXPONENTIAL_HALF_LIGHT
-    smooth_count, knot_count = 900, int(rng.integers(50, 160))
+    smooth_count, knot_count = 900, int(rng.integers(90, 240))
     arm = np.zeros(N_COMPONENT)
     arm[DISC_OLD] = 0.14 if shape.spiral else 0.0
-    arm[DISC_MID] = 0.8 * shape.arm_share
+    arm[DISC_MID], arm[DISC_YOUNG] = 0.8 * shape.arm_share, 0.5 * shape.arm_share
     knot = np.zeros(N_COMPONENT)
-    knot[DISC_MID], knot[DISC_YOUNG] = 0.2 * shape.arm_share, shape.arm_share
+    knot[DISC_MID], knot[DISC_YOUNG] = 0.2 * shape.arm_share, 0.5 * shape.arm_share
     disc_share -= arm + knot
     parts = []
     for share, count, clumping, width, blur in (
         (arm, smooth_count, 0.4, 1.0, 0.22),
-        (knot, knot_count, 0.9, 0.7, 0.07),
+        (knot, knot_count, 0.8, 0.7, 0.09),
     ):
         x, y = _to_pixels(shape, latents, *_arm_positions(shape, rng, count, width * shape.arm_width))
         weight = np.exp(clumping * rng.standard_normal(count))

@@ -83,13 +83,13 @@ def ellipse(radius: float, axis_ratio: float, angle_deg: float) -> np.ndarray:
     """Return the map (2, 2) from the unit circle to an ellipse of semi-major axis `radius`."""
     angle = np.radians(angle_deg)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return radius * rotation * np.array([1.0, axis_ratio])
+    return np.asarray(radius * rotation * np.array([1.0, axis_ratio]))
 
 
 def scaled_square(grid: Grid, shape: np.ndarray) -> np.ndarray:
     """Return |shape^T k|^2 for the map `shape` (2, 2) from the unit circle to the sky."""
     form = (shape @ shape.T).astype(np.float32)
-    return grid.kx_kx * form[0, 0] + grid.ky_ky * form[1, 1] + grid.kx_ky * np.float32(2 * form[0, 1])
+    return np.asarray(grid.kx_kx * form[0, 0] + grid.ky_ky * form[1, 1] + grid.kx_ky * np.float32(2 * form[0, 1]))
 
 
 def lookup(table: np.ndarray, square: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def lookup(table: np.ndarray, square: np.ndarray) -> np.ndarray:
 def exponential(grid: Grid, shape: np.ndarray) -> np.ndarray:
     """Return an exponential disc; `shape` maps the unit circle to the half-light ellipse."""
     base = 1 + scaled_square(grid, shape / EXPONENTIAL_HALF_LIGHT)
-    return 1 / (base * np.sqrt(base))
+    return np.asarray(1 / (base * np.sqrt(base)))
 
 
 def sersic(basis: Basis, grid: Grid, shape: np.ndarray, index: float) -> np.ndarray:

@@ -146,7 +146,7 @@ def _attenuate(wave: np.ndarray, latents: Latents, spectra: np.ndarray) -> None:
 
 
 def _galactic_transmission(basis: Basis, observed: np.ndarray, ebv: float) -> np.ndarray:
-    return 10 ** (-0.4 * ebv * np.interp(observed, basis.extinction_wave, basis.extinction_curve))
+    return np.asarray(10 ** (-0.4 * ebv * np.interp(observed, basis.extinction_wave, basis.extinction_curve)))
 
 
 def galaxy_sed(basis: Basis, latents: Latents, content: Content, ebv: float) -> Sed:

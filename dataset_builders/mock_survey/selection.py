@@ -86,11 +86,11 @@ def magnitude_r(flux_table: np.ndarray, latents: Latents, content: Content) -> n
 def mass_function(log_mass: np.ndarray) -> np.ndarray:
     """Return galaxies a Mpc3 and dex: the double Schechter function of Baldry et al. (2012), table 1."""
     ratio = 10 ** (log_mass - 10.66)
-    return np.log(10) * np.exp(-ratio) * (3.96e-3 * ratio**0.65 + 0.79e-3 * ratio**-0.47)
+    return np.asarray(np.log(10) * np.exp(-ratio) * (3.96e-3 * ratio**0.65 + 0.79e-3 * ratio**-0.47))
 
 
 def _distance_term(basis: Basis, redshift: np.ndarray) -> np.ndarray:
-    return 5 * np.log10(np.interp(redshift, basis.z_grid, basis.luminosity_distance) * 1e5)
+    return np.asarray(5 * np.log10(np.interp(redshift, basis.z_grid, basis.luminosity_distance) * 1e5))
 
 
 def _build(basis: Basis) -> dict[str, np.ndarray]:

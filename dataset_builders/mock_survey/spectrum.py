@@ -111,7 +111,7 @@ def noiseless_spectrum(basis: Basis, latents: Latents, sed: Sed, fractions: np.n
     cumulative = np.concatenate([[0.0], np.cumsum(rest.astype(float) * np.diff(edges))])
     flux = np.diff(np.interp(EDGES, edges, cumulative)) / WAVELENGTH_STEP_ANGSTROM
     add_lines(flux, basis.line_wave * (1 + redshift), fractions @ sed.lines, _line_sigma_km_s(latents))
-    return flux * FIBRE_CALIBRATION
+    return np.asarray(flux * FIBRE_CALIBRATION)
 
 
 def smooth_flux(flux: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def delayed_tau(cosmic_time: np.ndarray, start: np.ndarray, tau: np.ndarray) -> 
     since, scale = np.clip(cosmic_time - start[:, None], 0.0, None), tau[:, None]
     formed = scale**2 - scale * (since + scale) * np.exp(-since / scale)
     share = np.clip(formed[:, :-1] - formed[:, 1:], 0.0, None)
-    return share / share.sum(axis=1, keepdims=True)
+    return np.asarray(share / share.sum(axis=1, keepdims=True))
 
 
 def metallicity_weights(log_z: np.ndarray) -> np.ndarray:
