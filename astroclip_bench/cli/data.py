@@ -56,7 +56,7 @@ app.add_typer(build, name="build")
 
 @app.command("info")
 def info_command(dataset: DataArgument, revision: RevisionOption = None) -> None:
-    """Describe a data set: size, modalities, labels, provenance.
+    """Describe a data set.
 
     \b
     Examples:
@@ -82,7 +82,9 @@ def info_command(dataset: DataArgument, revision: RevisionOption = None) -> None
 
 @app.command("check")
 def check_command(dataset: DataArgument, revision: RevisionOption = None) -> None:
-    """Read a data set whole and check every value: digests, schema, ids, splits, finiteness.
+    """Read a data set whole and check it.
+
+    Digests of every value, schema, ids, splits, finiteness.
 
     \b
     Examples:

@@ -14,9 +14,9 @@ FREE_GIGABYTES_WANTED = 2.0
 def doctor_command(
     data: Annotated[str, typer.Option(help="Data set that should be usable; it is not generated.")] = "mock-mini",
 ) -> None:
-    """Check the installation: packages, timm beside torch, cache folder, space, device, bundled model, extras.
+    """Check this machine and installation.
 
-    Exit code 2 if something that `evaluate` needs is missing.
+    Packages, timm beside torch, cache folder and space, device, bundled model, what the mock survey needs. Exit code 2 if something that `evaluate` needs is missing.
 
     \b
     Examples:

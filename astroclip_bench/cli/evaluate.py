@@ -17,7 +17,7 @@ from astroclip_bench.progress import Progress, progress_bar
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="model.pt, .safetensors, .onnx; stored embeddings (.parquet, .npz, .safetensors); hf://org/name@revision; "
         "module:factory; or a name (photometry, random-projection, mean). The bundled model if left out.",
         show_default=False,
@@ -76,9 +76,9 @@ def evaluate_command(
     ] = ResumeMode.only_missing,
     floors: Annotated[bool, typer.Option(help="Score the built-in floors beside the model.")] = True,
 ) -> None:
-    """Score a model: zero-shot redshift, stellar mass and other properties, and cross-modal retrieval.
+    """Score a model, with intervals and floors.
 
-    Every score comes with a 95 % interval and stands beside its floors. With no MODEL and no --data, the bundled model
+    Zero-shot redshift, stellar mass and other properties, and retrieval between modalities. Every score comes with a 95 % interval and stands beside its floors. With no MODEL and no --data, the bundled model
     is scored on the embedded mock survey, which is generated once.
 
     \b
@@ -127,7 +127,7 @@ def evaluate_command(
 def tasks_command(
     output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
 ) -> None:
-    """List the tasks: what is predicted, by which protocols, with which metrics.
+    """List what is measured, by which protocols and metrics.
 
     \b
     Examples:
@@ -169,9 +169,9 @@ def check_model_command(
     device: DeviceOption = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Arithmetic of the embedder.")] = Dtype.float32,
 ) -> None:
-    """Check that a model keeps the embedder's contract, and print the input it is given.
+    """Check a model against the contract.
 
-    Evaluation mode, determinism over two passes, independence of batch size and order, finite values, shape, and
+    Prints the input that it is given, and the outcome of each check: evaluation mode, determinism over two passes, independence of batch size and order, finite values, shape, and
     independence of labels. Exit code 2 if a check fails.
 
     \b
@@ -184,6 +184,8 @@ def check_model_command(
 
     embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
     dataset = None if data is None else open_with_progress(data, revision)
+    info = embedder.info
+    typer.echo(f"{info.name}: {info.dimension}-d, {', '.join(info.modalities)}, digest {info.digest[:16]}")
     typer.echo(describe_inputs(dataset))
     report = check_embedder(embedder, dataset)
     typer.echo(str(report))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from astroclip_bench.datasets import check_dataset, numpy_to_arrow, open_dataset
+from astroclip_bench.embedders import check_embedder, embed_split, load_embedder
 from astroclip_bench.records import COLUMNS, DatasetInfo, image_modality, record_schema, spectrum_modality
 from dataset_builders.desi_legacy.coadd import read_coadd
 from dataset_builders.desi_legacy.cutout import read_cutout
@@ -71,3 +72,24 @@ def test_real_pairs_come_back_as_they_were(realdata, tmp_path):
     np.testing.assert_array_equal(batch.arrays["flux"], source.coadd.flux)
     np.testing.assert_array_equal(batch.arrays["ivar"], source.coadd.ivar)
     np.testing.assert_array_equal(test.column("redshift"), np.array([np.float32(0.1), np.nan]))
+
+
+@pytest.mark.parametrize("modality", ["image", "spectrum"])
+def test_real_inputs_pass_through_model_and_cache(realdata, tmp_path, monkeypatch, modality):
+    dataset = open_dataset(build_dataset(RealPairs(realdata), tmp_path / "out"))
+    embedder = load_embedder("contrastive-mini")
+    assert check_embedder(embedder, dataset.modalities.values()).passed
+    monkeypatch.setenv("ASTROCLIP_BENCH_CACHE", str(tmp_path / "cache"))
+
+    def embed():
+        view = dataset.modalities[modality]
+        return embed_split(embedder, dataset.splits["test"], view, data_digest=dataset.digest)
+
+    first = embed()
+    assert first.vectors.shape == (2, embedder.info.dimension)
+    assert np.isfinite(first.vectors).all()
+    assert not np.allclose(first.vectors[0], first.vectors[1])
+    monkeypatch.setattr(type(embedder), "embed", lambda *arguments: pytest.fail("the cache was not used"))
+    again = embed()
+    np.testing.assert_array_equal(again.vectors, first.vectors)
+    assert again.object_ids == first.object_ids
