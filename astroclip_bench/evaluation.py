@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from astroclip_bench.environment import describe_environment
-from astroclip_bench.errors import DataError, ResultError
+from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.files import digest_strings
 from astroclip_bench.progress import Progress
 from astroclip_bench.results.record import Result, Score
@@ -140,6 +140,8 @@ def evaluate(
         If the embedder breaks its contract.
     DataError
         If the data set lacks a split, or shares no modality with the embedder.
+    TaskError
+        If none of the tasks can be scored on it.
     ResultError
         If `previous` does not match and `must_match` is set.
     """
@@ -165,8 +167,11 @@ def evaluate(
         result.scores = _kept(previous, result, must_match)
     with inputs.timed("check"):
         result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
-    result.scores += _score(embedder, inputs, chosen, {score.cell for score in result.scores})
     result.not_applicable = _not_applicable(embedder, inputs, chosen)
+    if len(result.not_applicable) == len(chosen):
+        reasons = "; ".join(f"{task}: {reason}" for task, reason in result.not_applicable.items())
+        raise TaskError(f"no task can be scored on {dataset.info.name}: {reasons}")
+    result.scores += _score(embedder, inputs, chosen, {score.cell for score in result.scores})
     result.floors = _floors(floors, embedder, inputs, chosen)
     result.incomplete_because = _why_incomplete(result, chosen)
     result.complete = not result.incomplete_because
@@ -185,17 +190,11 @@ def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
 
 
 def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
-    import hashlib
-
-    import numpy as np
-
     dataset = inputs.dataset
     splits = {}
     for name, view in inputs.splits.items():
-        columns = inputs.columns[name]
         digests = {
-            label: hashlib.blake2b(np.ascontiguousarray(columns[label], "<f8").tobytes(), digest_size=16).hexdigest()
-            for label in dataset.labels
+            label: digest_strings([str(value) for value in inputs.columns[name][label]]) for label in dataset.labels
         }
         splits[name] = {"rows": view.rows, "ids_digest": digest_strings(view.object_ids), "labels_digest": digests}
     return {
@@ -247,13 +246,25 @@ def _pairs(task: Task, embedder: Embedder, inputs: Inputs) -> list[tuple[str, st
 
 def _reason_against(task: Task, embedder: Embedder, inputs: Inputs) -> str | None:
     """Return why a task cannot be asked of this data set and embedder, or None."""
+    import numpy as np
+
+    from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
+    from astroclip_bench.tasks.protocols import get_protocol
+
     if not _pairs(task, embedder, inputs):
         modalities = inputs.modalities(embedder)
         if len(modalities) > 1:
             return f"{embedder.info.name} does not embed its modalities into one space"
         return f"needs two modalities; {embedder.info.name} and the data set share {', '.join(modalities)}"
-    if task.target is not None and task.target not in inputs.dataset.labels:
+    if task.target is None:
+        return None
+    if task.target not in inputs.dataset.labels:
         return f"the data set has no label {task.target}"
+    voters = max(get_protocol(name).k or 0 for name in task.protocols)
+    for split, needed in ((REFERENCE_SPLIT, voters), (QUERY_SPLIT, MINIMUM_OBJECTS)):
+        known = int(np.isfinite(inputs.columns[split][task.target].astype(float)).sum())
+        if known < needed:
+            return f"{known} {split} objects have the label {task.target}, and it takes {needed}"
     return None
 
 

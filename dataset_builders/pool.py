@@ -115,7 +115,7 @@ def _one_thread() -> Iterator[None]:
     """Limit the linear algebra of this process to one thread, for the while."""
     # The limit reaches libraries already loaded: numpy's and scipy's are loaded here for it.
     import scipy.linalg  # noqa: F401
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         yield

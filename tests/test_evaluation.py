@@ -11,7 +11,7 @@ import pytest
 
 from astroclip_bench.datasets import open_dataset
 from astroclip_bench.embedders import load_embedder
-from astroclip_bench.errors import DataError, ResultError
+from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.evaluation import FLOORS, evaluate
 from astroclip_bench.results.record import read_result, write_result
 from astroclip_bench.results.table import render
@@ -100,6 +100,11 @@ def test_a_subsample_or_a_choice_of_tasks_is_incomplete(dataset):
     chosen = evaluate(load_embedder("photometry"), dataset, tasks=["redshift"], floors=())
     assert "stellar-mass" in chosen.incomplete_because[0]
     assert "INCOMPLETE" in render(limited)
+
+
+def test_too_few_labels_are_a_reason_and_not_a_failure(dataset):
+    with pytest.raises(TaskError, match="redshift: 11 train objects have the label redshift, and it takes 64"):
+        evaluate(load_embedder("photometry"), dataset, limit=20, floors=())
 
 
 def test_a_collapsed_embedder_scores_at_chance(dataset):

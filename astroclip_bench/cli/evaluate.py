@@ -221,10 +221,14 @@ def _device(name: str) -> str:
 
 
 def _set_threads(threads: int | None) -> None:
+    """Hold torch and the libraries below numpy to this many threads, for the rest of the process."""
     if threads is not None:
+        import numpy as np  # noqa: F401 - its libraries must be loaded before they can be held
+        import threadpoolctl
         import torch
 
         torch.set_num_threads(threads)
+        threadpoolctl.threadpool_limits(threads)
 
 
 def _slug(name: str) -> str:
