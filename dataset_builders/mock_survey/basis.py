@@ -13,6 +13,7 @@ import numpy as np
 
 from astroclip_bench.errors import MissingExtraError
 from dataset_builders.mock_survey.cache import cached_arrays, grid_file, source_digests
+from dataset_builders.mock_survey.dust import calzetti, tilt
 
 SPEED_OF_LIGHT_KM_S = 299792.458
 PIXEL_KM_S = 40.0
@@ -77,6 +78,21 @@ class Basis:
     sersic: np.ndarray
     filters: dict[str, tuple[np.ndarray, np.ndarray]]
     """Wavelength and response of each '<hemisphere>_<band>'."""
+
+    @functools.cached_property
+    def dust(self) -> tuple[np.ndarray, np.ndarray]:
+        """Attenuation curve and its tilt at `wave`."""
+        return calzetti(self.wave), tilt(self.wave)
+
+    @functools.cached_property
+    def line_dust(self) -> tuple[np.ndarray, np.ndarray]:
+        """Attenuation curve and its tilt at `line_wave`."""
+        return calzetti(self.line_wave), tilt(self.line_wave)
+
+    @functools.cached_property
+    def wave_edges(self) -> np.ndarray:
+        """Edges of the pixels of `wave`, (n_wave + 1,)."""
+        return pixel_edges(self.wave)
 
 
 def vacuum_wavelength(air: np.ndarray) -> np.ndarray:

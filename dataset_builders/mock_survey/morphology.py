@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -235,6 +236,7 @@ def structure(latents: Latents, shape: Appearance, flux_r: np.ndarray) -> dict[s
     }
 
 
+@functools.cache
 def _concentration_table() -> tuple[np.ndarray, np.ndarray]:
     from scipy.special import gammaincinv
 

@@ -17,7 +17,6 @@ from dataset_builders.mock_survey.basis import (
     Basis,
     vacuum_wavelength,
 )
-from dataset_builders.mock_survey.dust import calzetti, tilt
 from dataset_builders.mock_survey.population import Latents
 from dataset_builders.mock_survey.stellar import Content, metallicity_weights
 
@@ -134,10 +133,10 @@ def _add_nucleus(basis: Basis, latents: Latents, continuum: np.ndarray, lines: n
     np.add.at(lines[BULGE], nearest, np.array(ratios) * width * density)
 
 
-def _attenuate(wave: np.ndarray, latents: Latents, spectra: np.ndarray) -> None:
-    """Attenuate the components of `spectra` (4, n), each by its own optical depth."""
-    curve = (-0.4 * np.log(10) * calzetti(wave)).astype(np.float32)
-    curve *= np.exp(np.float32(latents.dust_slope[0]) * tilt(wave).astype(np.float32))
+def _attenuate(curves: tuple[np.ndarray, np.ndarray], latents: Latents, spectra: np.ndarray) -> None:
+    """Attenuate the components of `spectra` (4, n), each by its own optical depth, given curve and tilt (n,)."""
+    curve = (-0.4 * np.log(10) * curves[0]).astype(np.float32)
+    curve *= np.exp(np.float32(latents.dust_slope[0]) * curves[1].astype(np.float32))
     depth = latents.attenuation[0]
     disc = np.exp(np.float32(depth) * curve)
     spectra[BULGE] *= np.exp(np.float32(BULGE_ATTENUATION * depth) * curve)
@@ -156,8 +155,8 @@ def galaxy_sed(basis: Basis, latents: Latents, content: Content, ebv: float) -> 
     lines = np.zeros((N_COMPONENT, len(basis.line_wave)))
     _add_nebular(basis, latents, content, continuum, lines)
     _add_nucleus(basis, latents, continuum, lines)
-    _attenuate(basis.wave, latents, continuum)
-    _attenuate(basis.line_wave, latents, lines)
+    _attenuate(basis.dust, latents, continuum)
+    _attenuate(basis.line_dust, latents, lines)
     scale = flux_scale(basis, redshift)
     coarse = np.append(basis.wave[::COARSE], basis.wave[-1])
     transmission = _galactic_transmission(basis, coarse * (1 + redshift), ebv) * (scale / (1 + redshift))

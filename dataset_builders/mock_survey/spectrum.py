@@ -107,7 +107,7 @@ def noiseless_spectrum(basis: Basis, latents: Latents, sed: Sed, fractions: np.n
     """
     redshift = float(latents.redshift[0])
     rest = broaden(fractions.astype(np.float32) @ sed.continuum, _stellar_sigma_km_s(latents))
-    edges = pixel_edges(basis.wave) * (1 + redshift)
+    edges = basis.wave_edges * (1 + redshift)
     cumulative = np.concatenate([[0.0], np.cumsum(rest.astype(float) * np.diff(edges))])
     flux = np.diff(np.interp(EDGES, edges, cumulative)) / WAVELENGTH_STEP_ANGSTROM
     add_lines(flux, basis.line_wave * (1 + redshift), fractions @ sed.lines, _line_sigma_km_s(latents))
