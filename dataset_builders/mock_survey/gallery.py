@@ -62,10 +62,10 @@ def read_rows(split: SplitView, column: str, rows: np.ndarray) -> np.ndarray:
 
 
 def choose_galaxies(split: SplitView) -> np.ndarray:
-    """Return rows from bright to faint, half of them of the brightest 15 %, whose shapes can be seen."""
+    """Return rows from bright to faint, half of them of the brightest 5 %, whose shapes can be seen."""
     good = good_rows(split)
     order = good[np.argsort(split.column("mag_r")[good])]
-    count, cut = MONTAGE_ROWS * MONTAGE_COLUMNS, int(0.15 * len(order))
+    count, cut = MONTAGE_ROWS * MONTAGE_COLUMNS, int(0.05 * len(order))
     bright = np.linspace(0, cut, count // 2, endpoint=False).astype(int)
     faint = np.linspace(cut, len(order) - 1, count - count // 2).astype(int)
     return np.asarray(order[np.concatenate([bright, faint])])
@@ -114,7 +114,8 @@ def _draw_spectrum(axis: Any, wave: np.ndarray, flux: np.ndarray, labels: dict[s
     """Draw one spectrum (7781,), smoothed, into `axis`."""
     smooth = np.convolve(flux, np.ones(SMOOTH_PIXELS) / SMOOTH_PIXELS, "same")
     axis.plot(wave, smooth, lw=0.5, color="black")
-    low, high = np.percentile(smooth[400:], [1.0, 99.7])
+    low, typical, high = np.percentile(smooth[400:], [1.0, 95.0, 99.7])
+    high = min(high, 2.5 * typical)  # strong lines may leave the frame, the continuum may not
     axis.set_ylim(min(0.0, low), 1.35 * high)
     for name, rest in LINES_ANGSTROM.items():
         observed = rest * (1 + labels["redshift"])
@@ -126,7 +127,7 @@ def _draw_spectrum(axis: Any, wave: np.ndarray, flux: np.ndarray, labels: dict[s
         f"log sSFR = {labels['log_ssfr']:.1f}   r = {labels['mag_r']:.1f}   S/N = {labels['snr']:.1f}"
     )
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    axis.text(0.995, 0.06, text, transform=axis.transAxes, ha="right", fontsize=7.5, bbox=box)
+    axis.text(0.995, 0.74, text, transform=axis.transAxes, ha="right", fontsize=7.5, bbox=box)
     axis.tick_params(labelsize=7)
 
 
