@@ -208,16 +208,11 @@ def _batch_size(text: str) -> int | Any:
 def _device(name: str) -> str:
     import torch
 
-    from astroclip_bench.errors import UserError
+    from astroclip_bench.embedders.torch_embedder import require_device
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"--device {name} cannot be used ({reason})", "cpu, or a device of this machine") from error
-    return name
+    return require_device(name)
 
 
 def _set_threads(threads: int | None) -> None:
