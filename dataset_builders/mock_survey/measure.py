@@ -24,7 +24,7 @@ BIN_PIXELS = 12
 COMPONENTS = 64
 TARGETS = {"redshift": "z", "log_stellar_mass": "log M*"}
 READ_ROWS = 256
-SOFTENING_NMGY = 0.1
+SOFTENING_NMGY, TINY_NMGY = 0.1, 1e-4
 IMAGE_SCALES_NMGY = np.array([0.004, 0.008, 0.02], np.float32)[:, None, None]
 """Noise of a sky pixel in g, r, z."""
 
@@ -42,13 +42,16 @@ def batch_features(image: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Fea
     low = (image.shape[-1] - CROP_PIXELS) // 2
     centre = image[..., low : low + CROP_PIXELS, low : low + CROP_PIXELS]
     corners = image[..., :CORNER_PIXELS, :CORNER_PIXELS].reshape(len(image), 3, -1)
+    level = np.median(corners, axis=2)
+    # Robust, as a star in the corner says nothing about its noise.
+    spread = np.median(np.abs(corners - level[..., None]), axis=2)
     known = np.where(ivar > 0, ivar, 1.0)
     return {
         "image": np.arcsinh(centre / IMAGE_SCALES_NMGY).reshape(len(image), -1),
         "spectrum": binned(flux),
         "smooth flux": np.arcsinh(binned(smooth_flux(flux))),
         "ivar": binned(np.log10(known)),
-        "corner": np.concatenate([np.median(corners, axis=2), corners.std(axis=2)], axis=1),
+        "corner": np.concatenate([np.arcsinh(level / IMAGE_SCALES_NMGY.ravel()), np.log(spread + TINY_NMGY)], axis=1),
     }
 
 

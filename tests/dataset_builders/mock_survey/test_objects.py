@@ -154,3 +154,39 @@ def test_the_population_is_frozen(expected):
     found += [float(np.sum(row[name], dtype=np.float64)) for name in ("image", "flux", "ivar")]
     assert row["healpix"] == pixel
     assert found == pytest.approx(values, rel=2e-4)
+
+
+def test_a_few_spectra_are_empty_and_say_so():
+    from dataset_builders.mock_survey.galaxy import EMPTY_SPECTRUM_FRACTION
+
+    drawn = np.array([stream(11, Stage.SPECTRUM, number).random() for number in range(3000)])
+    empty = np.flatnonzero(drawn < EMPTY_SPECTRUM_FRACTION)
+    assert 3 <= len(empty) <= 30
+    row = next(MockSurvey(3000, seed=11).objects([int(empty[0])])).to_pylist()[0]
+    assert row["spectrum_empty"] == 1
+    assert not any(row["flux"])
+    assert not any(row["ivar"])
+    assert row["snr"] == 0
+
+
+def test_defects_are_rare_and_show():
+    from dataset_builders.mock_survey.scene import DEFECT_RATES, add_defect
+
+    kinds = np.zeros(4, int)
+    for number in range(1500):
+        image = np.ones((3, 152, 152), np.float32)
+        kind = add_defect(image, stream(11, Stage.ARTEFACT, number))
+        kinds[kind] += 1
+        assert (kind > 0) == bool((image != 1).any())
+    assert (kinds > 0).all()
+    assert kinds[1:].sum() / 1500 == pytest.approx(sum(DEFECT_RATES), abs=0.012)
+
+
+def test_timing_leaves_the_functions_as_they_were():
+    from dataset_builders.mock_survey import galaxy, timing
+
+    before = galaxy.render
+    stages = timing.stage_seconds(2)
+    assert galaxy.render is before
+    assert set(timing.STAGES) < set(stages)
+    assert stages["image"] > 0
