@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from astroclip_bench.datasets.arrays import array_shape, value_type
+from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, select_rows, value_type
 from astroclip_bench.datasets.digests import ContentDigest
 from astroclip_bench.datasets.manifest import BUILD_FOLDER, FileEntry
 from astroclip_bench.files import sha256_file, storage_errors, write_json
@@ -189,5 +188,5 @@ def float_leaves(schema: pa.Schema) -> list[str]:
 
 
 def _rows_of_split(batch: pa.RecordBatch, split: str) -> pa.RecordBatch:
-    mask = pc.equal(batch.column("split"), split)
-    return batch if pc.all(mask).as_py() else batch.filter(mask)
+    mask = arrow_to_numpy(batch.column("split")) == split
+    return batch if mask.all() else select_rows(batch, mask)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, value_type
+from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, select_rows, value_type
 from astroclip_bench.datasets.digests import type_name
 from astroclip_bench.errors import DataError
 from astroclip_bench.records import SPLITS
@@ -67,4 +67,4 @@ def select_splits(batch: pa.RecordBatch, splits: Collection[str] | None) -> pa.R
     """Return the rows of the batch that belong to `splits` (all, if None); a helper for sources."""
     if splits is None:
         return batch
-    return batch.filter(pc.is_in(batch.column("split"), pa.array(sorted(splits), pa.string())))
+    return select_rows(batch, np.isin(arrow_to_numpy(batch.column("split")), list(splits)))

@@ -79,6 +79,26 @@ def numpy_to_arrow(array: npt.NDArray[Any], dtype: pa.DataType | None = None) ->
     return result
 
 
+def select_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+    """Return the rows of a batch flagged in `mask` (n,).
+
+    Arrow's own `filter` crashes the process on a slice of nested fixed-size lists (pyarrow 26), so the runs of flagged
+    rows are joined instead.
+    """
+    return pa.concat_batches([batch.slice(0, 0), *(batch.slice(start, stop - start) for start, stop in _runs(mask))])
+
+
+def select_table_rows(table: pa.Table, mask: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the rows of a table flagged in `mask` (n,), as views of it; see `select_rows`."""
+    return pa.concat_tables([table.slice(0, 0), *(table.slice(start, stop - start) for start, stop in _runs(mask))])
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the start and stop of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
 def _scalars_to_numpy(column: pa.Array) -> npt.NDArray[Any]:
     """Return scalars as numpy; booleans and strings are always copied, as Arrow packs them."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from astroclip_bench.datasets.arrays import select_table_rows
 from astroclip_bench.datasets.digests import ContentDigest
 from astroclip_bench.errors import DataError
 from astroclip_bench.files import storage_errors
@@ -69,7 +70,7 @@ def row_groups(path: Path, columns: Sequence[str], wanted: npt.NDArray[np.bool_]
                 continue
             with parquet_errors(path):
                 table = file.read_row_group(index, columns=list(columns))
-            yield table if mask is None or mask.all() else table.filter(pa.array(mask))
+            yield table if mask is None or mask.all() else select_table_rows(table, mask)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from astroclip_bench.datasets.arrays import arrow_to_numpy
+from astroclip_bench.datasets.arrays import arrow_to_numpy, select_table_rows
 from astroclip_bench.datasets.manifest import FileEntry, Manifest
 from astroclip_bench.datasets.parquet import read_columns, row_groups
 from astroclip_bench.errors import DataError
@@ -60,7 +60,7 @@ class SplitView:
         empty = pa.schema([self.schema.field(name) for name in columns]).empty_table()
         parts = [read_columns(self.folder / entry.path, columns).select(list(columns)) for entry in self.files]
         table = pa.concat_tables([empty, *(part.replace_schema_metadata(None) for part in parts)])
-        table = table if self.selected is None else table.filter(pa.array(self.selected))
+        table = table if self.selected is None else select_table_rows(table, self.selected)
         return table.replace_schema_metadata(self.schema.metadata)
 
     def column(self, name: str) -> npt.NDArray[Any]:

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+VERSION = "1"
+"""Changes with any change of what a galaxy of given seed and number looks like."""
+
 
 @dataclass(frozen=True)
 class NamedSurvey:
@@ -16,6 +19,7 @@ class NamedSurvey:
 
     name: str
     size_name: str
+    version: str = VERSION
 
     def build(self, out: Path, *, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
         """Write the data set into the folder `out`."""

@@ -23,6 +23,7 @@ from astroclip_bench.records import (
     truth_column,
     uncertainty_column,
 )
+from dataset_builders.mock_survey import VERSION
 from dataset_builders.mock_survey.command import DEFAULT_SEED
 from dataset_builders.mock_survey.sky import draw_position
 from dataset_builders.splits import healpix_pixel, split_of_pixel
@@ -30,7 +31,6 @@ from dataset_builders.splits import healpix_pixel, split_of_pixel
 SIZES = {"mini": 4_000, "full": 200_000}
 SHARD_ROWS = 500
 BATCH_ROWS = 100
-VERSION = "1"
 LABELS = ("redshift", "log_stellar_mass", "age", "metallicity", "log_ssfr")
 PROPERTIES = (
     ("bulge_to_total", "", "Bulge share of the r flux"),

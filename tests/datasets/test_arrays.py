@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from astroclip_bench.datasets.arrays import arrow_to_numpy, numpy_to_arrow
+from astroclip_bench.datasets.arrays import arrow_to_numpy, numpy_to_arrow, select_rows, select_table_rows
 from astroclip_bench.errors import DataError
 from astroclip_bench.records import nested_list
 
@@ -75,3 +75,17 @@ def test_wrong_shape_is_refused():
 
 def test_values_are_converted_to_the_type_asked_for():
     assert numpy_to_arrow(np.zeros((2, 3)), nested_list((3,))).type == nested_list((3,))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("offset", [0, 7])
+def test_rows_of_a_slice_of_arrays_can_be_selected(share, offset):
+    # Arrow's own filter ends the process here.
+    values = np.random.default_rng(0).normal(size=(60, 3, 20, 20)).astype(np.float32)
+    batch = pa.record_batch({"image": numpy_to_arrow(values), "n": pa.array(range(60))}).slice(offset)
+    mask = np.random.default_rng(1).random(60 - offset) < share
+    chosen = select_rows(batch, mask)
+    np.testing.assert_array_equal(arrow_to_numpy(chosen["image"]), values[offset:][mask])
+    table = select_table_rows(pa.Table.from_batches([batch]), mask)
+    np.testing.assert_array_equal(arrow_to_numpy(table["image"]), values[offset:][mask])
+    assert table["n"].to_pylist() == chosen["n"].to_pylist() == (np.arange(offset, 60)[mask]).tolist()
