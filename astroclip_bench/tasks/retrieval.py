@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from astroclip_bench.errors import EmbedderError, TaskError
 from astroclip_bench.tasks.bootstrap import Resamples, Statistic, weighted_median
-from astroclip_bench.tasks.neighbours import Progress, matmul_precision
+from astroclip_bench.tasks.neighbours import Progress
+from astroclip_bench.tasks.workers import workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,7 @@ MEDIAN_RANK = "median_rank_fraction"
 
 # Eight truth values are added as one 64-bit number; a byte holds a count below 256, hence at most 8 x 255 columns.
 BLOCK = 2_000
+BLOCK_ROWS_HELD = 2 * BLOCK  # by all threads together: 32 MB
 # Rounding of a float32 sum of d products grows as sqrt(d) 2^-24 of |x||y|; four times that is far beyond what occurs.
 DOUBT = 4 * 2.0**-24
 # Similarities of unit vectors closer than this are equal: float64 rounding of a sum of thousands of products.
@@ -109,24 +111,35 @@ def retrieval_counts(query: Float32, reference: Float32, *, progress: Progress |
     count = len(query)
     thresholds = _thresholds(query, reference)
     totals = np.zeros((2, 2, count), dtype=np.int64)  # direction; greater, ties
-    size = -(-count // max(1, -(-count // BLOCK)))
-    buffer = torch.empty(size, size)
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        for rows in _blocks(count, size):
-            for columns in _blocks(count, size):
-                block = buffer[: rows.stop - rows.start, : columns.stop - columns.start]
-                with matmul_precision("highest"):
-                    torch.mm(_tensor(query[rows]), _tensor(reference[columns]).T, out=block)
-                similarity = block.numpy()
-                if rows == columns:
-                    np.fill_diagonal(similarity, -np.inf)  # an object is not compared with itself
-                forward, backward = _count_block(query, reference, similarity, rows, columns, thresholds, pool, threads)
-                totals[0][:, rows] += forward
-                totals[1][:, columns] += backward
-                if progress:
-                    progress(rows.start * count + (rows.stop - rows.start) * columns.stop, count * count)
+    with workers() as threads:
+        width = _even(count, BLOCK)
+        height = _even(count, max(1, min(BLOCK, BLOCK_ROWS_HELD // threads.count)))
+        free: SimpleQueue[Tensor] = SimpleQueue()
+        for _ in range(threads.count):
+            free.put(torch.empty(height, width))
+
+        def compare(blocks: tuple[slice, slice]) -> tuple[slice, slice, Int64, Int64]:
+            rows, columns = blocks
+            buffer = free.get()
+            block = buffer.view(-1)[: (rows.stop - rows.start) * (columns.stop - columns.start)]
+            block = block.view(rows.stop - rows.start, columns.stop - columns.start)
+            torch.mm(_tensor(query[rows]), _tensor(reference[columns]).T, out=block)
+            counts = _count_block(query, reference, block.numpy(), rows, columns, thresholds)
+            free.put(buffer)
+            return rows, columns, *counts
+
+        every = [(rows, columns) for rows in _blocks(count, height) for columns in _blocks(count, width)]
+        for rows, columns, forward, backward in threads.pool.map(compare, every):
+            totals[0][:, rows] += forward
+            totals[1][:, columns] += backward
+            if progress:
+                progress(rows.start * count + (rows.stop - rows.start) * columns.stop, count * count)
     return TwoWayCounts(Counts(*totals[0]), Counts(*totals[1]))
+
+
+def _even(count: int, size: int) -> int:
+    """Return the size of blocks no larger than `size` that divide `count` as evenly as can be."""
+    return -(-count // max(1, -(-count // size)))
 
 
 def _tensor(array: Float32) -> Tensor:
@@ -148,40 +161,26 @@ def _thresholds(query: Float32, reference: Float32) -> _Thresholds:
 
 
 def _count_block(
-    query: Float32,
-    reference: Float32,
-    similarity: Float32,
-    rows: slice,
-    columns: slice,
-    thresholds: _Thresholds,
-    pool: ThreadPoolExecutor,
-    threads: int,
+    query: Float32, reference: Float32, similarity: Float32, rows: slice, columns: slice, thresholds: _Thresholds
 ) -> tuple[Int64, Int64]:
     """Return the counts (greater, ties) of a block, (2, rows) and (2, columns)."""
-    height = len(similarity)
-    parts = _blocks(height, -(-height // threads))
-    limits = [(thresholds.high[rows], thresholds.high[columns]), (thresholds.low[rows], thresholds.low[columns])]
-    counted = list(
-        pool.map(lambda part: [_exceed(similarity[part], row[part], column) for row, column in limits], parts)
-    )
-    by_row = [np.concatenate([part[limit][0] for part in counted]) for limit in (0, 1)]
-    by_column = [np.sum([part[limit][1] for part in counted], axis=0) for limit in (0, 1)]
-    doubtful = max(int((by_row[1] - by_row[0]).sum()), int((by_column[1] - by_column[0]).sum()))
-    if doubtful > DOUBTFUL_SHARE * similarity.size:
+    own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    similarity[own - rows.start, own - columns.start] = -np.inf  # an object is not compared with itself
+    low, high = thresholds.low, thresholds.high
+    certain = _exceed(similarity, high[rows], high[columns])
+    possible = _exceed(similarity, low[rows], low[columns])
+    doubtful = [possible[axis] > certain[axis] for axis in (0, 1)]
+    if max(int((possible[axis] - certain[axis]).sum()) for axis in (0, 1)) > DOUBTFUL_SHARE * similarity.size:
         return _count_exactly(query, reference, rows, columns, thresholds)
-    forward, backward = np.stack([by_row[0], 0 * by_row[0]]), np.stack([by_column[0], 0 * by_column[0]])
-    if doubtful:
-        low, high = thresholds.low, thresholds.high
-        some = np.flatnonzero(by_row[1] > by_row[0])
-        near = (similarity[some] > low[rows][some, None]) & (similarity[some] <= high[rows][some, None])
-        row, column = np.nonzero(near)
-        row = some[row]
-        _settle(forward, row, query, reference, row + rows.start, column + columns.start, thresholds.exact[rows])
-        some = np.flatnonzero(by_column[1] > by_column[0])
-        near = (similarity[:, some] > low[columns][some]) & (similarity[:, some] <= high[columns][some])
-        row, column = np.nonzero(near)
-        column = some[column]
-        _settle(backward, column, query, reference, row + rows.start, column + columns.start, thresholds.exact[columns])
+    forward, backward = (np.stack([counts, np.zeros_like(counts)]) for counts in certain)
+    some = np.flatnonzero(doubtful[0])
+    row, column = np.nonzero((similarity[some] > low[rows][some, None]) & (similarity[some] <= high[rows][some, None]))
+    row = some[row]
+    _settle(forward, row, query, reference, row + rows.start, column + columns.start, thresholds.exact[rows])
+    some = np.flatnonzero(doubtful[1])
+    row, column = np.nonzero((similarity[:, some] > low[columns][some]) & (similarity[:, some] <= high[columns][some]))
+    column = some[column]
+    _settle(backward, column, query, reference, row + rows.start, column + columns.start, thresholds.exact[columns])
     return forward, backward
 
 
@@ -202,12 +201,12 @@ def _count_exactly(
     query: Float32, reference: Float32, rows: slice, columns: slice, thresholds: _Thresholds
 ) -> tuple[Int64, Int64]:
     similarity = query[rows].astype(np.float64) @ reference[columns].astype(np.float64).T
-    if rows == columns:
-        np.fill_diagonal(similarity, -np.inf)
+    own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    similarity[own - rows.start, own - columns.start] = -np.inf
     by_direction = []
-    for axis, own in ((1, thresholds.exact[rows][:, None]), (0, thresholds.exact[columns])):
-        greater = np.count_nonzero(similarity > own + TIE, axis=axis)
-        by_direction.append(np.stack([greater, np.count_nonzero(similarity >= own - TIE, axis=axis) - greater]))
+    for axis, pair in ((1, thresholds.exact[rows][:, None]), (0, thresholds.exact[columns])):
+        greater = np.count_nonzero(similarity > pair + TIE, axis=axis)
+        by_direction.append(np.stack([greater, np.count_nonzero(similarity >= pair - TIE, axis=axis) - greater]))
     return by_direction[0], by_direction[1]
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
-import torch
 
 from astroclip_bench.errors import EmbedderError, TaskError
 from astroclip_bench.tasks import neighbours
-from astroclip_bench.tasks.neighbours import matmul_precision, nearest_neighbours
+from astroclip_bench.tasks.neighbours import nearest_neighbours
 
 
 def brute_force(reference: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,28 +165,3 @@ def test_non_finite_embeddings_are_refused(value: float) -> None:
     query[1, 2] = value
     with pytest.raises(EmbedderError, match="query embeddings hold NaN"):
         nearest_neighbours(normal(10, 4, 0), query, 2)
-
-
-def test_precision_is_restored_after_an_error_and_between_threads() -> None:
-    before = torch.get_float32_matmul_precision()
-
-    def fail() -> None:
-        with matmul_precision("medium"):
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    seen: list[str] = []
-
-    def use(precision: str) -> None:
-        for _ in range(200):
-            with matmul_precision(precision):
-                seen.append(f"{precision} {torch.get_float32_matmul_precision()}")
-
-    threads = [threading.Thread(target=use, args=(precision,)) for precision in ("medium", "highest")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(seen) == {"medium medium", "highest highest"}
-    assert torch.get_float32_matmul_precision() == before
