@@ -37,6 +37,7 @@ MEDIAN_RANK = "median_rank_fraction"
 
 # Eight truth values are added as one 64-bit number; a byte holds a count below 256, hence at most 8 x 255 columns.
 BLOCK = 2_000
+STRIP = 128  # rows compared at once; below 256 for the same reason
 BLOCK_ROWS_HELD = 2 * BLOCK  # by all threads together: 32 MB
 # Rounding of a float32 sum of d products grows as sqrt(d) 2^-24 of |x||y|; four times that is far beyond what occurs.
 DOUBT = 4 * 2.0**-24
@@ -82,6 +83,9 @@ class _Thresholds:
     exact: Float64
     low: Float32
     high: Float32
+
+    def take(self, rows: slice) -> _Thresholds:
+        return _Thresholds(self.exact[rows], self.low[rows], self.high[rows])
 
 
 def retrieval_counts(query: Float32, reference: Float32, *, progress: Progress | None = None) -> TwoWayCounts:
@@ -166,41 +170,70 @@ def _count_block(
     """Return the counts (greater, ties) of a block, (2, rows) and (2, columns)."""
     own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
     similarity[own - rows.start, own - columns.start] = -np.inf  # an object is not compared with itself
-    low, high = thresholds.low, thresholds.high
-    certain = _exceed(similarity, high[rows], high[columns])
-    possible = _exceed(similarity, low[rows], low[columns])
-    doubtful = [possible[axis] > certain[axis] for axis in (0, 1)]
-    if max(int((possible[axis] - certain[axis]).sum()) for axis in (0, 1)) > DOUBTFUL_SHARE * similarity.size:
+    directions = _compare(similarity, thresholds.take(rows), thresholds.take(columns))
+    if directions is None:
         return _count_exactly(query, reference, rows, columns, thresholds)
-    forward, backward = (np.stack([counts, np.zeros_like(counts)]) for counts in certain)
-    some = np.flatnonzero(doubtful[0])
-    row, column = np.nonzero((similarity[some] > low[rows][some, None]) & (similarity[some] <= high[rows][some, None]))
-    row = some[row]
-    _settle(forward, row, query, reference, row + rows.start, column + columns.start, thresholds.exact[rows])
-    some = np.flatnonzero(doubtful[1])
-    row, column = np.nonzero((similarity[:, some] > low[columns][some]) & (similarity[:, some] <= high[columns][some]))
-    column = some[column]
-    _settle(backward, column, query, reference, row + rows.start, column + columns.start, thresholds.exact[columns])
-    return forward, backward
+    counts = []
+    for axis, (found, block) in enumerate(zip(directions, (rows, columns), strict=True)):
+        row, column = (np.concatenate(part) for part in zip(*found.pairs, strict=True))
+        owner = (row, column)[axis]
+        above = np.empty(len(row))
+        for part in _blocks(len(row), PAIRS_AT_ONCE):
+            left, right = query[rows][row[part]], reference[columns][column[part]]
+            above[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
+        above -= thresholds.exact[block][owner]
+        size = len(found.certain)
+        greater = found.certain + np.bincount(owner[above > TIE], minlength=size)
+        counts.append(np.stack([greater, np.bincount(owner[np.abs(above) <= TIE], minlength=size)]))
+    return counts[0], counts[1]
 
 
-def _exceed(similarity: Float32, row_limit: Float32, column_limit: Float32) -> tuple[Int64, Int64]:
-    """Count the similarities above the limit of their row, by row, and of their column, by column."""
+@dataclass
+class _Found:
+    """Of one direction of a block: what is certainly greater, and the pairs (row, column) that float32 cannot tell."""
+
+    certain: Int64
+    pairs: list[tuple[Int64, Int64]]
+
+
+def _compare(similarity: Float32, by_row: _Thresholds, by_column: _Thresholds) -> tuple[_Found, _Found] | None:
+    """Compare a block with the thresholds of its rows and of its columns, strip by strip in the processor's cache.
+
+    Returns None where more than `DOUBTFUL_SHARE` of a strip is doubtful.
+    """
     height, width = similarity.shape
-    padded = np.zeros((height, -(-width // 8) * 8), dtype=np.bool_)
-    mask = padded[:, :width]
-    np.greater(similarity, row_limit[:, None], out=mask)
-    bytewise = np.add.reduce(padded.view(np.uint64), axis=1)
-    by_row = bytewise.view(np.uint8).reshape(height, 8).sum(axis=1, dtype=np.int64)
-    np.greater(similarity, column_limit, out=mask)
-    by_column = np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.uint16).astype(np.int64)
-    return by_row, by_column
+    rows, columns = _Found(np.zeros(height, dtype=np.int64), []), _Found(np.zeros(width, dtype=np.int64), [])
+    padded = np.zeros((2, min(STRIP, height), -(-width // 8) * 8), dtype=np.bool_)
+    for strip in _blocks(height, STRIP):
+        part = similarity[strip]
+        used = padded[:, : len(part)]
+        certain, possible = masks = used[:, :, :width]
+        np.greater(part, by_row.high[strip, None], out=certain)
+        np.greater(part, by_row.low[strip, None], out=possible)
+        bytewise = np.add.reduce(used.view(np.uint64), axis=2)
+        high, low = bytewise.view(np.uint8).reshape(2, len(part), 8).sum(axis=2, dtype=np.int64)
+        if (low - high).sum() > DOUBTFUL_SHARE * part.size:
+            return None
+        rows.certain[strip] = high
+        some = np.flatnonzero(low > high)
+        row, column = np.nonzero(certain[some] ^ possible[some])
+        rows.pairs.append((some[row] + strip.start, column))
+        np.greater(part, by_column.high, out=certain)
+        np.greater(part, by_column.low, out=possible)
+        high, low = np.add.reduce(masks.view(np.uint8), axis=1, dtype=np.uint8).astype(np.int64)
+        if (low - high).sum() > DOUBTFUL_SHARE * part.size:
+            return None
+        columns.certain[:] += high
+        some = np.flatnonzero(low > high)
+        row, column = np.nonzero(certain[:, some] ^ possible[:, some])
+        columns.pairs.append((row + strip.start, some[column]))
+    return rows, columns
 
 
 def _count_exactly(
     query: Float32, reference: Float32, rows: slice, columns: slice, thresholds: _Thresholds
 ) -> tuple[Int64, Int64]:
-    similarity = query[rows].astype(np.float64) @ reference[columns].astype(np.float64).T
+    similarity = (_tensor(query[rows]).double() @ _tensor(reference[columns]).double().T).numpy()
     own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
     similarity[own - rows.start, own - columns.start] = -np.inf
     by_direction = []
@@ -208,17 +241,6 @@ def _count_exactly(
         greater = np.count_nonzero(similarity > pair + TIE, axis=axis)
         by_direction.append(np.stack([greater, np.count_nonzero(similarity >= pair - TIE, axis=axis) - greater]))
     return by_direction[0], by_direction[1]
-
-
-def _settle(
-    counts: Int64, owner: Int64, query: Float32, reference: Float32, row: Int64, column: Int64, own: Float64
-) -> None:
-    """Compare doubtful pairs with the true pair of their `owner` in float64, and add them to its counts."""
-    for part in _blocks(len(row), PAIRS_AT_ONCE):
-        similarity = np.einsum("ij,ij->i", query[row[part]], reference[column[part]], dtype=np.float64)
-        above = similarity - own[owner[part]]
-        np.add.at(counts[0], owner[part][above > TIE], 1)
-        np.add.at(counts[1], owner[part][np.abs(above) <= TIE], 1)
 
 
 def pools(object_ids: Sequence[str], size: int = POOL_SIZE) -> list[Int64]:
