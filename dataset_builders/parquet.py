@@ -86,8 +86,13 @@ def _make_shards(source: RecordSource, out: Path, workers: int, progress: Callab
 
     on_rows(0)
     writer = ShardWriter(source, with_features(source.schema), out)
-    for _ in run_shards(writer, missing, workers, on_rows):
-        pass
+    try:
+        for _ in run_shards(writer, missing, workers, on_rows):
+            pass
+    finally:
+        # A worker that was ended had no time to clear away its unfinished files.
+        for scratch in (out / BUILD_FOLDER).glob("shard-*/"):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:

@@ -35,11 +35,13 @@ def select_tasks(names: Sequence[str] | None = None) -> list[Task]:
     Raises
     ------
     TaskError
-        If a name is unknown.
+        If there is no name, or one is unknown.
     """
     tasks = all_tasks()
     if names is None:
         return list(tasks.values())
+    if not names:
+        raise TaskError("no task is named", f"some of {', '.join(tasks)}")
     for name in names:
         if name not in tasks:
             raise TaskError(f"unknown task {name!r}", todo=suggest(name, tasks))

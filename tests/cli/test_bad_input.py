@@ -249,6 +249,16 @@ def unknown_task(folder, data):
     return evaluate("photometry", data, "--tasks", "redshfit")
 
 
+@case("no task is named")
+def no_task(folder, data):
+    return evaluate("photometry", data, "--tasks", ",")
+
+
+@case("it takes 64")
+def too_small_a_subsample(folder, data):
+    return evaluate("photometry", data, "--limit", "5")
+
+
 @case("batch-size")
 def batch_size_of_zero(folder, data):
     return evaluate("photometry", data, "--batch-size", "0")
