@@ -270,6 +270,8 @@ def test_stopping_the_command_stops_its_workers(tmp_path, stop):
     assert not (out / "manifest.json").exists()
     for path in (out / "data").iterdir():
         pq.ParquetFile(path).read()
+    if stop == signal.SIGINT:
+        assert [path for path in (out / BUILD_FOLDER).iterdir() if path.is_dir()] == []
     source = TinySource(n_shards=6, seen=seen)
     before = len(seen.read_text().splitlines())
     assert check_dataset(build_dataset(source, out)).rows == 240
