@@ -17,7 +17,7 @@ from baselines.contrastive_mini.model import ContrastiveMini
 
 INITIAL_SCALE = 10.0
 MAXIMUM_SCALE = 100.0
-SPECTRUM_SCALE = 16.0
+SPECTRUM_SCALE = 8.0
 """Multiplier of the cosine between two halves of a spectrum."""
 
 

@@ -42,14 +42,14 @@ INTERRUPTED = 130
 class TrainConfig:
     """What a run depends on besides the data."""
 
-    epochs: int = 24
+    epochs: int = 12
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.05
     gradient_norm: float = 5.0
-    spectrum_weight: float = 1.0
-    patience: int = 8
+    spectrum_weight: float = 4.0
+    patience: int = 4
     seed: int = 20240717
     bfloat16: bool = True
 
