@@ -116,23 +116,24 @@ def retrieval_counts(query: Float32, reference: Float32, *, progress: Progress |
     thresholds = _thresholds(query, reference)
     totals = np.zeros((2, 2, count), dtype=np.int64)  # direction; greater, ties
     with workers() as threads:
-        width = _even(count, BLOCK)
-        height = _even(count, max(1, min(BLOCK, BLOCK_ROWS_HELD // threads.count)))
+        widest = _even(count, BLOCK)
+        tallest = _even(count, max(1, min(BLOCK, BLOCK_ROWS_HELD // threads.count)))
         free: SimpleQueue[Tensor] = SimpleQueue()
         for _ in range(threads.count):
-            free.put(torch.empty(height, width))
+            free.put(torch.empty(tallest * widest))
 
         def compare(blocks: tuple[slice, slice]) -> tuple[slice, slice, Int64, Int64]:
             rows, columns = blocks
+            height, width = rows.stop - rows.start, columns.stop - columns.start
             buffer = free.get()
-            block = buffer.view(-1)[: (rows.stop - rows.start) * (columns.stop - columns.start)]
-            block = block.view(rows.stop - rows.start, columns.stop - columns.start)
-            torch.mm(_tensor(query[rows]), _tensor(reference[columns]).T, out=block)
-            counts = _count_block(query, reference, block.numpy(), rows, columns, thresholds)
-            free.put(buffer)
-            return rows, columns, *counts
+            try:
+                block = buffer[: height * width].view(height, width)
+                torch.mm(_tensor(query[rows]), _tensor(reference[columns]).T, out=block)
+                return rows, columns, *_count_block(query, reference, block.numpy(), rows, columns, thresholds)
+            finally:
+                free.put(buffer)
 
-        every = [(rows, columns) for rows in _blocks(count, height) for columns in _blocks(count, width)]
+        every = [(rows, columns) for rows in _blocks(count, tallest) for columns in _blocks(count, widest)]
         for rows, columns, forward, backward in threads.pool.map(compare, every):
             totals[0][:, rows] += forward
             totals[1][:, columns] += backward
