@@ -165,8 +165,11 @@ def evaluate(
     )
     if previous is not None:
         result.scores = _kept(previous, result, must_match)
-    with inputs.timed("check"):
-        result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
+    if previous is not None and result.scores:
+        result.checks = previous.checks  # made on the same weights
+    else:
+        with inputs.timed("check"):
+            result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
     result.not_applicable = _not_applicable(embedder, inputs, chosen)
     if len(result.not_applicable) == len(chosen):
         reasons = "; ".join(f"{task}: {reason}" for task, reason in result.not_applicable.items())
