@@ -146,6 +146,7 @@ def evaluate(
         If `previous` does not match and `must_match` is set.
     """
     from astroclip_bench.embedders import check_embedder
+    from astroclip_bench.embedders.cache import code_digest
     from astroclip_bench.tasks.bootstrap import REPLICATES, SEED
 
     chosen = select_tasks(tasks)
@@ -161,7 +162,13 @@ def evaluate(
         embedder=_plain(asdict(embedder.info)),
         scores=[],
         complete=False,
-        options={"dtype": dtype, "limit": limit, "bootstrap_seed": SEED, "bootstrap_replicates": REPLICATES},
+        options={
+            "dtype": dtype,
+            "limit": limit,
+            "bootstrap_seed": SEED,
+            "bootstrap_replicates": REPLICATES,
+            "embedder_code": code_digest(embedder),
+        },
     )
     if previous is not None:
         result.scores = _kept(previous, result, must_match)
@@ -309,7 +316,8 @@ def _kept(previous: Result, result: Result, must_match: bool) -> list[Score]:
         for what, before, now in (
             ("data digest", previous.dataset["digest"], result.dataset["digest"]),
             ("model digest", previous.embedder["digest"], result.embedder["digest"]),
-            ("options", previous.options, result.options),
+            ("preprocessing", previous.embedder["preprocessing"], result.embedder["preprocessing"]),
+            *((f"option {name}", previous.options.get(name), value) for name, value in result.options.items()),
         )
         if before != now
     ]

@@ -92,6 +92,17 @@ def test_a_result_of_other_data_is_not_gone_on_from(result, dataset):
     assert fresh.scores == result.scores
 
 
+def test_scores_of_other_code_or_preprocessing_are_not_kept(result, dataset):
+    stale = [dataclasses.replace(score, value=9.0) for score in result.scores]
+    for change in (
+        {"options": {**result.options, "embedder_code": "0" * 32}},
+        {"embedder": {**result.embedder, "preprocessing": "another"}},
+    ):
+        other = dataclasses.replace(result, scores=stale, **change)
+        fresh = evaluate(load_embedder("random-projection"), dataset, previous=other, floors=())
+        assert fresh.scores == result.scores
+
+
 def test_a_subsample_or_a_choice_of_tasks_is_incomplete(dataset):
     limited = evaluate(load_embedder("photometry"), dataset, limit=150, floors=())
     assert not limited.complete
