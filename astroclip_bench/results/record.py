@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroclip_bench.errors import ResultError
 from astroclip_bench.files import storage_errors, write_json
+
+if TYPE_CHECKING:
+    import pandas
 
 RESULT_VERSION = 1
 ALL = "all"
@@ -88,6 +91,14 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as in the JSON file."""
         return asdict(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the long table: one row a score, of the embedder and of the floors, with data set and model named."""
+        import pandas as pd
+
+        data = {"dataset": self.dataset["name"], "dataset_version": self.dataset["version"]}
+        models = {self.embedder["name"]: self.scores, **self.floors}
+        return pd.DataFrame([{**data, "model": name, **asdict(row)} for name, rows in models.items() for row in rows])
 
     def find(self, **equal: object) -> list[Score]:
         """Return the scores whose fields equal the given values: `result.find(task="redshift", metric="r2")`."""

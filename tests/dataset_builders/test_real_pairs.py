@@ -24,7 +24,7 @@ NAMES = ("object_id", "ra", "dec", "healpix", "split", "image", "flux", "ivar", 
 
 
 class RealPairs:
-    """Two real images beside two real spectra (of other galaxies: only the passage is tested)."""
+    """Three real spectra beside the two real images (of other galaxies: only the passage is tested)."""
 
     shards = (0,)
 
@@ -33,30 +33,33 @@ class RealPairs:
         self.schema = record_schema(
             self.info, [COLUMNS[name] for name in NAMES], [image_modality(), spectrum_modality()]
         )
-        self.cutouts = [read_cutout(folder / f"legacy/zoobot_example_{name}.fits") for name in "ab"]
-        self.coadd = read_coadd(folder / "desi/coadd-sv3-dark-26065.fits")
+        self.image = np.stack([read_cutout(folder / f"legacy/zoobot_example_{name}.fits").image for name in "aba"])
+        coadds = [read_coadd(folder / f"desi/coadd-{name}.fits") for name in ("sv3-dark-26065", "4-80613-thru20210324")]
+        names = ("target_id", "ra", "dec", "flux", "ivar")
+        self.spectra = {name: np.concatenate([getattr(coadd, name) for coadd in coadds]) for name in names}
 
     def shard_size(self, shard: int) -> int:
         """Return the number of pairs."""
-        return 2
+        return 3
 
     def card(self) -> dict[str, str]:
         """Return no sections."""
         return {}
 
     def rows(self, shard: int, splits: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the two pairs."""
-        healpix = healpix_pixel(self.coadd.ra, self.coadd.dec)
+        """Yield the pairs."""
+        spectra = self.spectra
+        healpix = healpix_pixel(spectra["ra"], spectra["dec"])
         columns = {
-            "object_id": pa.array([str(target) for target in self.coadd.target_id]),
-            "ra": pa.array(self.coadd.ra),
-            "dec": pa.array(self.coadd.dec),
+            "object_id": pa.array([str(target) for target in spectra["target_id"]]),
+            "ra": pa.array(spectra["ra"]),
+            "dec": pa.array(spectra["dec"]),
             "healpix": pa.array(healpix),
             "split": pa.array(split_of_pixel(healpix).tolist()),
-            "image": numpy_to_arrow(np.stack([cutout.image for cutout in self.cutouts])),
-            "flux": numpy_to_arrow(self.coadd.flux),
-            "ivar": numpy_to_arrow(self.coadd.ivar),
-            "redshift": pa.array([0.1, None], pa.float32()),
+            "image": numpy_to_arrow(self.image),
+            "flux": numpy_to_arrow(spectra["flux"]),
+            "ivar": numpy_to_arrow(spectra["ivar"]),
+            "redshift": pa.array([0.1, None, 0.368744], pa.float32()),
         }
         yield select_splits(pa.record_batch(columns, schema=self.schema), splits)
 
@@ -64,14 +67,20 @@ class RealPairs:
 def test_real_pairs_come_back_as_they_were(realdata, tmp_path):
     source = RealPairs(realdata)
     folder = build_dataset(source, tmp_path / "out")
-    assert check_dataset(folder).rows == 2
-    test = open_dataset(folder).splits["test"]
-    (batch,) = test.batches(["image", "flux", "ivar"], 8)
-    assert batch.object_ids == ["39627866878511337", "39627866878514741"]
-    np.testing.assert_array_equal(batch.arrays["image"], np.stack([cutout.image for cutout in source.cutouts]))
-    np.testing.assert_array_equal(batch.arrays["flux"], source.coadd.flux)
-    np.testing.assert_array_equal(batch.arrays["ivar"], source.coadd.ivar)
-    np.testing.assert_array_equal(test.column("redshift"), np.array([np.float32(0.1), np.nan]))
+    assert check_dataset(folder).rows == 3
+    found = {}
+    for split in open_dataset(folder).splits.values():
+        redshifts = split.column("redshift")
+        for batch in split.batches(["image", "flux", "ivar"], 8):
+            for row, name in enumerate(batch.object_ids):
+                found[name] = {**{key: array[row] for key, array in batch.arrays.items()}, "redshift": redshifts[row]}
+    assert sorted(found) == ["39627866878511337", "39627866878514741", "39633345008634465"]
+    for row, target in enumerate(source.spectra["target_id"]):
+        galaxy = found[str(target)]
+        np.testing.assert_array_equal(galaxy["image"], source.image[row])
+        np.testing.assert_array_equal(galaxy["flux"], source.spectra["flux"][row])
+        np.testing.assert_array_equal(galaxy["ivar"], source.spectra["ivar"][row])
+        np.testing.assert_array_equal(galaxy["redshift"], np.float32([0.1, np.nan, 0.368744][row]))
 
 
 @pytest.mark.parametrize("modality", ["image", "spectrum"])
@@ -83,13 +92,18 @@ def test_real_inputs_pass_through_model_and_cache(realdata, tmp_path, monkeypatc
 
     def embed():
         view = dataset.modalities[modality]
-        return embed_split(embedder, dataset.splits["test"], view, data_digest=dataset.digest)
+        parts = [
+            embed_split(embedder, split, view, data_digest=dataset.digest)
+            for split in dataset.splits.values()
+            if split.rows
+        ]
+        return [name for part in parts for name in part.object_ids], np.concatenate([part.vectors for part in parts])
 
-    first = embed()
-    assert first.vectors.shape == (2, embedder.info.dimension)
-    assert np.isfinite(first.vectors).all()
-    assert not np.allclose(first.vectors[0], first.vectors[1])
+    names, vectors = embed()
+    assert vectors.shape == (3, embedder.info.dimension)
+    assert np.isfinite(vectors).all()
+    assert not np.allclose(vectors[0], vectors[1])
     monkeypatch.setattr(type(embedder), "embed", lambda *arguments: pytest.fail("the cache was not used"))
     again = embed()
-    np.testing.assert_array_equal(again.vectors, first.vectors)
-    assert again.object_ids == first.object_ids
+    assert again[0] == names
+    np.testing.assert_array_equal(again[1], vectors)

@@ -46,6 +46,13 @@ def test_round_trip(tmp_path):
     assert not result.find(task="redshift", metric="mae")
 
 
+def test_the_long_table_names_data_and_model():
+    frame = make_result().to_frame()
+    assert list(frame["model"]) == ["m", "mean"]
+    assert set(frame["dataset"]) == {"mock-mini"}
+    assert frame.loc[0, "value"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -49,3 +49,20 @@ def test_every_ordered_pair_is_scored_in_modal_first():
     assert redshift.pairs(modalities) == in_modal + cross
     assert retrieval.pairs(modalities) == cross
     assert retrieval.pairs(["photometry"]) == []
+
+
+def test_tasks_of_other_packages_join_through_entry_points(monkeypatch):
+    import dataclasses
+
+    from astroclip_bench.tasks import registry
+
+    mine = dataclasses.replace(BUILTIN_TASKS[0], name="velocity-dispersion")
+    monkeypatch.setattr(registry, "plugin_names", lambda group: ["mine"])
+    monkeypatch.setattr(registry, "load_plugin", lambda group, name: mine)
+    assert all_tasks()["velocity-dispersion"] is mine
+    monkeypatch.setattr(registry, "load_plugin", lambda group, name: BUILTIN_TASKS[0])
+    with pytest.raises(TaskError, match="second task named 'redshift'"):
+        all_tasks()
+    monkeypatch.setattr(registry, "load_plugin", lambda group, name: "redshift")
+    with pytest.raises(TaskError, match="gives str; expected a Task"):
+        all_tasks()
