@@ -124,7 +124,7 @@ def _moffat_table() -> np.ndarray:
     order = MOFFAT_BETA - 1
     log_square = np.linspace(*PROFILE_LOG_RANGE, PROFILE_POINTS)
     x = np.sqrt(np.clip(np.exp(log_square) - PROFILE_SOFTENING**2, 1e-12, None))
-    return (2 * (x / 2) ** order * kv(order, x) / gamma(order)).astype(np.float32)
+    return np.asarray(2 * (x / 2) ** order * kv(order, x) / gamma(order), dtype=np.float32)
 
 
 def moffat(grid: Grid, fwhm_arcsec: float) -> np.ndarray:
