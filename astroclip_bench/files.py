@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from astroclip_bench.errors import StorageError
+from astroclip_bench.errors import BenchError, StorageError
+
+FULL_DISK_BYTES = 2**20
+"""A disk with less space than this, when writing fails, is full."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -46,6 +49,19 @@ def storage_errors(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Turn what a library raises on a full disk, which need not be an `OSError`, into one."""
+    try:
+        yield
+    except (OSError, BenchError):
+        raise
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+@contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed onto it when the block ends well and removed when it does not.
 
@@ -63,7 +79,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         try:
-            yield temporary
+            with _full_disk_named(path):
+                yield temporary
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
