@@ -56,7 +56,7 @@ def _full_disk_named(path: Path) -> Iterator[None]:
     except (OSError, BenchError):
         raise
     except Exception as error:
-        if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
+        if os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 

@@ -48,6 +48,11 @@ def test_a_full_disk_is_a_storage_error_that_says_so(tmp_path, monkeypatch, erro
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_library_that_names_the_full_disk_is_believed(tmp_path):
+    with pytest.raises(StorageError, match="free some space"), atomic_path(tmp_path / "a"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+
 def test_with_space_left_a_librarys_error_stays_what_it_is(tmp_path):
     with pytest.raises(RuntimeError, match="broken"), atomic_path(tmp_path / "a"):
         raise RuntimeError("broken")
