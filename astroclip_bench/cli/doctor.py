@@ -35,7 +35,7 @@ def doctor_command(
     for name, check in checks:
         try:
             line, mark = check(), "ok"
-        except Exception as error:
+        except Exception as error:  # a broken installation can raise anything; the other checks still run
             line, mark, failed = str(error).splitlines()[0], "FAILED", True
         typer.echo(f"{mark:7}{name}: {line}")
     if failed:

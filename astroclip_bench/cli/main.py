@@ -36,7 +36,7 @@ class ReportingGroup(TyperGroup):
         except OSError as error:
             named = f"{error.filename}: " if error.filename else ""
             _fail(f"{named}{error.strerror or error}; check the path, the disk and the network", 2, debug)
-        except Exception as error:
+        except Exception as error:  # whatever else it is, the user is owed one line and not a traceback
             if type(error).__module__.startswith(("typer", "click")):
                 raise
             hint = "this is a fault of astroclip-bench; run again with --debug and report the traceback"
