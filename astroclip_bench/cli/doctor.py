@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import Annotated
 
 import typer
 
 FREE_GIGABYTES_WANTED = 2.0
 
 
-def doctor_command(
-    data: Annotated[str, typer.Option(help="Data set that should be usable; it is not generated.")] = "mock-mini",
-) -> None:
+def doctor_command() -> None:
     """Check this machine and installation.
 
     Packages, timm beside torch, cache folder and space, device, bundled model, what the mock survey needs. Exit code 2 if something that `evaluate` needs is missing.

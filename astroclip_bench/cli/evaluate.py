@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from astroclip_bench.cli.common import open_with_progress, say
+from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL
 from astroclip_bench.progress import Progress, progress_bar
 
 ModelArgument = Annotated[
@@ -53,7 +54,7 @@ class ResumeMode(enum.StrEnum):
 
 def evaluate_command(
     model: ModelArgument = None,
-    data: DataOption = "mock-mini",
+    data: DataOption = DEFAULT_DATASET,
     revision: RevisionOption = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas; all of them if left out.")] = None,
     device: DeviceOption = "auto",
@@ -93,7 +94,7 @@ def evaluate_command(
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
 
     from astroclip_bench.embedders import load_embedder
-    from astroclip_bench.evaluation import DEFAULT_MODEL, FLOORS, evaluate
+    from astroclip_bench.evaluation import FLOORS, evaluate
     from astroclip_bench.results.record import write_result
     from astroclip_bench.results.table import render
     from astroclip_bench.tasks.registry import select_tasks
@@ -180,7 +181,6 @@ def check_model_command(
       astroclip-bench check-model mypackage.models:load --data mock-mini
     """
     from astroclip_bench.embedders import check_embedder, describe_inputs, load_embedder
-    from astroclip_bench.evaluation import DEFAULT_MODEL
 
     embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
     dataset = None if data is None else open_with_progress(data, revision)

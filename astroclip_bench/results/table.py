@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astroclip_bench.results.record import ALL, Result, Score
+from astroclip_bench.tasks.task import GROUPS
 
 HEADLINE: tuple[tuple[str, str, str], ...] = (
     ("redshift", "knn16", "r2"),
@@ -62,7 +63,7 @@ def heading(result: Result) -> str:
 def _notes(result: Result) -> list[str]:
     notes = [
         "Zero-shot scores by knn16 (reference: train split, query: test split), retrieval among the test split by "
-        "cosine. Lower is better for sigma_nmad and median_rank_fraction.",
+        f"cosine.{_lower_is_better(result)}",
         "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
         + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
@@ -84,19 +85,30 @@ def _floor(rows: Sequence[Score], score: Score) -> float | None:
 
 def _worst(result: Result, score: Score) -> str:
     """Return the group of the test split in which the score is worst (bins of the target left out), and its value."""
-    from astroclip_bench.tasks.metrics import METRICS
-
-    if score.metric not in METRICS:
-        return ""
     cell = [row for row in result.scores if row.cell == score.cell and row.metric == score.metric]
     groups = [(row.value, row.group) for row in cell if row.group != ALL and row.value is not None]
     # Within a bin of the target itself there is no spread left to explain.
-    groups = [(value, group) for value, group in groups if group.partition(":")[0] != score.target]
+    # A pool of retrieval is no group of objects.
+    names = set(GROUPS) - {score.target}
+    groups = [(value, group) for value, group in groups if group.partition(":")[0] in names]
     if not groups:
         return ""
-    lower_is_better = METRICS[score.metric].direction == "lower"
-    value, group = max(groups) if lower_is_better else min(groups)
+    value, group = max(groups) if _direction(score.metric) == "lower" else min(groups)
     return f"{_number(value)} ({group.partition(':')[2]})"
+
+
+def _direction(metric: str) -> str:
+    from astroclip_bench.tasks.metrics import METRICS
+    from astroclip_bench.tasks.retrieval import direction_of
+
+    return METRICS[metric].direction if metric in METRICS else direction_of(metric)
+
+
+def _lower_is_better(result: Result) -> str:
+    """Return a sentence that names the metrics of the table of which less is better, if there are any."""
+    shown = dict.fromkeys(score.metric for score in headline_scores(result))
+    lower = [metric for metric in shown if _direction(metric) == "lower"]
+    return f" Lower is better for {' and '.join(lower)}." if lower else ""
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astroclip_bench.errors import TaskError
 from astroclip_bench.results.record import ALL, Score
 from astroclip_bench.tasks import retrieval
 from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
@@ -112,6 +113,9 @@ def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: 
     """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`."""
     n = len(test.object_ids)
     rows: list[Score] = []
+    unknown = [name for name in task.metrics if name not in retrieval.score_names()]
+    if unknown:
+        raise TaskError(f"there is no retrieval metric {unknown[0]!r}", f"some of {', '.join(retrieval.score_names())}")
     for group, size in ((ALL, n), (f"pool:{retrieval.POOL_SIZE}", retrieval.POOL_SIZE)):
         if size > n or (group != ALL and size == n):
             continue

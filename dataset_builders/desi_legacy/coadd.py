@@ -45,6 +45,7 @@ class Coadd:
     ivar: npt.NDArray[np.float32]
     mask: npt.NDArray[np.uint32]
     dropped: dict[str, int]
+    rule: str = COADD_RULE
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ class Stage(IntEnum):
     IMAGE_NOISE = 3
     SPECTRUM = 4
     CATALOGUE = 5
-    CALIBRATION = 6
     ARTEFACT = 7
 
 

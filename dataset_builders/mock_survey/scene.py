@@ -25,7 +25,7 @@ RESOLVED_MAGNITUDE = 22.0
 CLASS_RADII_ARCSEC = (0.25, 0.55)
 BLEED_MAGNITUDE = 13.0
 DEFECT_RATES = (0.008, 0.006, 0.006)
-DEFECTS = ("none", "bad column", "missing coverage", "trail")
+DEFECTS = ("none", "bad column", "missing coverage in one band", "trail")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from astroclip_bench.records import (
 )
 from dataset_builders.mock_survey import VERSION
 from dataset_builders.mock_survey.command import DEFAULT_SEED
+from dataset_builders.mock_survey.scene import DEFECTS
 from dataset_builders.mock_survey.sky import draw_position
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 
@@ -48,7 +49,7 @@ MORPHOLOGY = (
 )
 FLAGS = (
     ("spectrum_empty", "1: the spectrum is all zero, as in a few rows of the real data"),
-    ("image_defect", "0 none, 1 bad column, 2 missing coverage in one band, 3 trail"),
+    ("image_defect", ", ".join(f"{number} {name}" for number, name in enumerate(DEFECTS))),
 )
 
 

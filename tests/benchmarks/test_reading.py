@@ -18,7 +18,7 @@ IMAGE_ROWS = 125
 BATCH_ROWS = 125
 CHUNK_ROWS = 250
 MINIMUM_RATIO = 5.0
-REPEATS = 3
+REPEATS = 5
 SHAPES = {"image": (3, 152, 152), "flux": (7781,), "ivar": (7781,)}
 PAGE_VALUES = 1024
 """float32 values in a page of memory."""

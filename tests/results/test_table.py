@@ -1,0 +1,57 @@
+"""The printed table: floors beside their scores, the worst group, which way is better."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from test_record import make_result
+
+from astroclip_bench.results.table import headline_scores, render
+
+BASE = make_result().scores[0]
+
+
+def rows(text: str, *words: str) -> list[str]:
+    return [line for line in text.splitlines() if all(word in line for word in words)]
+
+
+def test_the_worst_group_leaves_out_bins_of_the_target():
+    groups = {"all": 0.5, "mag_r:19<=mag_r<19.5": 0.2, "snr:1<=snr<2": 0.3, "redshift:0<=redshift<0.1": -4.0}
+    scores = [dataclasses.replace(BASE, group=group, value=value) for group, value in groups.items()]
+    (row,) = rows(render(make_result(scores=scores)), "redshift", "r2")
+    assert "0.200 (19<=mag_r<19.5)" in row
+
+
+def test_the_worst_group_is_the_highest_where_lower_is_better():
+    groups = {"all": 0.02, "mag_r:19<=mag_r<19.5": 0.05, "snr:1<=snr<2": 0.01}
+    scores = [
+        dataclasses.replace(BASE, metric="sigma_nmad", group=group, value=value) for group, value in groups.items()
+    ]
+    text = render(make_result(scores=scores))
+    assert "0.0500 (19<=mag_r<19.5)" in rows(text, "redshift", "sigma_nmad", "->")[0]
+    assert "Lower is better for sigma_nmad." in text
+
+
+def test_a_pool_of_retrieval_is_no_group():
+    retrieval = dataclasses.replace(
+        BASE, task="retrieval", protocol="cosine", target=None, metric="recall@10", value=0.4
+    )
+    text = render(make_result(scores=[retrieval, dataclasses.replace(retrieval, group="pool:1000", value=0.7)]))
+    (row,) = rows(text, "recall@10", "->")
+    assert "0.700" not in row
+    assert "Lower is better" not in text
+
+
+def test_a_floor_of_one_modality_stands_beside_every_pair():
+    floor = dataclasses.replace(BASE, reference="photometry", query="photometry", value=0.321)
+    elsewhere = dataclasses.replace(BASE, reference="image", query="image", value=0.111)
+    both = [elsewhere, dataclasses.replace(elsewhere, reference="spectrum", query="spectrum")]
+    (row,) = rows(render(make_result(floors={"photometry": [floor], "random-projection": both})), "redshift", "r2")
+    assert "0.321" in row
+    assert "0.111" not in row
+
+
+def test_tasks_that_are_not_in_the_headline_follow_with_their_first_metric():
+    other = dataclasses.replace(BASE, task="velocity-dispersion", metric="rmse")
+    second = dataclasses.replace(other, metric="mae")
+    assert headline_scores(make_result(scores=[other, second, BASE])) == [BASE, other]
