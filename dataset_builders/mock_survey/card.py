@@ -69,7 +69,8 @@ is the same object. Image planes and spectra are rounded to the largest power of
 noise, inverse variances to ten bits: this hides nearly all last-digit differences between processors and compresses
 well. On processors with the same vector instructions the survey is the same bit by bit. Between AVX-512 and AVX2, of
 300 galaxies, one image pixel in 500,000 and one spectral pixel in 100,000 differed by one such step, and no label did;
-that does change the data digest, so share the folder where results are to be compared by digest.
+that does change the data digest, so share the folder where results are to be compared by digest. (`--size 300`, built
+again with `OPENBLAS_CORETYPE=Haswell` and numpy's AVX-512 features in `NPY_DISABLE_CPU_FEATURES`.)
 
 Image noise: sky and photon noise, lightly correlated between adjacent pixels. Spectrum noise: independent pixels, as in
 real coadds (pull 0.985 to 1.015). **`ivar` is estimated from the smoothed observed flux**, never from the noiseless
