@@ -33,7 +33,7 @@ WAVELENGTH_START_ANGSTROM = 3600.0
 WAVELENGTH_STEP_ANGSTROM = 0.8
 N_WAVELENGTH = 7781
 
-Role = Literal["identifier", "position", "modality", "label", "property"]
+Role = Literal["identifier", "position", "modality", "label", "property", "preview"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Column:
     """One column: its Arrow type, unit (astropy's spelling; empty for a pure number) and meaning.
 
     `role` says who may see it: embedders see `modality` columns alone; `label` columns are what tasks predict;
-    `property` columns describe the object or its observation (signal-to-noise, hemisphere) and form groups.
+    `property` columns describe the object or its observation (signal-to-noise, hemisphere) and form groups;
+    a `preview` is a small picture made from a modality for the eye alone, and no part of the data digest.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Column:
 
     @property
     def nullable(self) -> bool:
-        """Labels and properties may be missing (null); everything else is there in every row."""
-        return self.role in ("label", "property")
+        """Labels, properties and previews may be missing (null); everything else is there in every row."""
+        return self.role in ("label", "property", "preview")
 
     def field(self) -> pa.Field:
         """Return the Arrow field, with unit, description and role as its metadata."""
@@ -89,7 +90,8 @@ class Modality:
 class DatasetInfo:
     """What a data set is called and where it comes from.
 
-    `simulated` decides how scores are labelled: a mock figure is never shown as a real one.
+    `simulated` decides how scores are labelled: a mock figure is never shown as a real one. `split_rule` names the
+    rule of the split; under any but ``healpix`` a pixel of the sky may lie in two splits.
     """
 
     name: str
@@ -100,6 +102,7 @@ class DatasetInfo:
     citation: str
     simulated: bool
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    split_rule: str = "healpix"
 
 
 def nested_list(shape: Sequence[int], value: pa.DataType | None = None) -> pa.DataType:
@@ -166,6 +169,19 @@ COLUMNS: dict[str, Column] = {
     )
 }
 """The columns with a fixed meaning. A data set may add others; `label_std` and `label_true` derive from a label."""
+
+
+def preview_column() -> Column:
+    """Return the `preview` column: an encoded colour picture of the image, as the Hub's viewer shows it."""
+    dtype = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    return Column("preview", dtype, "", "Colour picture of the image, for the eye alone", "preview")
+
+
+def samples_column(label: str, n_samples: int) -> Column:
+    """Return the `<label>_samples` column: `n_samples` draws from the label's posterior."""
+    base = COLUMNS[label]
+    dtype = nested_list((n_samples,))
+    return Column(f"{label}_samples", dtype, base.unit, f"Posterior samples of {label}", "property")
 
 
 def uncertainty_column(label: str) -> Column:
