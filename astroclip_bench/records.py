@@ -299,6 +299,12 @@ def read_schema(schema: pa.Schema, where: str = "schema") -> tuple[DatasetInfo, 
     return info, modalities
 
 
+def digest_columns(schema: pa.Schema) -> list[pa.Field]:
+    """Return the fields that the data digest covers: all but previews, which are made from the others."""
+    previews = columns_of_role(schema, "preview")
+    return [field for field in schema if field.name not in previews]
+
+
 def columns_of_role(schema: pa.Schema, role: Role) -> list[str]:
     """Return the names of the columns whose field metadata carries `role`."""
     return [field.name for field in schema if (field.metadata or {}).get(b"role") == role.encode()]

@@ -14,17 +14,23 @@ from astroclip_bench.datasets.digests import json_digest, type_name
 from astroclip_bench.datasets.parquet import open_parquet, scan_rows
 from astroclip_bench.errors import DataError
 from astroclip_bench.files import sha256_file, storage_errors, write_json
-from astroclip_bench.records import SPLITS, read_schema
+from astroclip_bench.records import CONFIG_NAME, SPLITS, digest_columns, read_schema
 
 MANIFEST_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+DATA_FOLDER = "data"
+"""Folder of the rows themselves; every other configuration lies in a folder of its own name."""
 BUILD_FOLDER = ".build"
 """Folder in which a builder keeps what it needs to resume; gone once the data set is finished."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One Parquet file: where it lies in the folder, its split, and digests of its bytes and of its rows."""
+    """One Parquet file: where it lies in the folder, its split, and digests of its bytes and of its rows.
+
+    `config` is the Hugging Face configuration it belongs to: `pairs` holds the rows of the data set; any other is a
+    selection of their columns, for those who want no more.
+    """
 
     path: str
     split: str
@@ -32,11 +38,12 @@ class FileEntry:
     bytes: int
     sha256: str
     content: str
+    config: str = CONFIG_NAME
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished data set folder holds; `build` records how it was made."""
+    """What a finished data set folder holds; `build` records how it was made, `counts` the rows of each split."""
 
     name: str
     version: str
@@ -45,23 +52,46 @@ class Manifest:
     counts: Mapping[str, int]
     build: Mapping[str, Any]
 
+    @property
+    def pairs(self) -> tuple[FileEntry, ...]:
+        """The files that hold the rows themselves, not a selection of their columns."""
+        return pairs_of(self.files)
+
+    @property
+    def configs(self) -> list[str]:
+        """Names of the configurations, that of the rows themselves first."""
+        return list(dict.fromkeys([CONFIG_NAME, *sorted(entry.config for entry in self.files)]))
+
+
+def pairs_of(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
+    """Return the entries of the configuration that holds the rows themselves."""
+    return tuple(entry for entry in files if entry.config == CONFIG_NAME)
+
+
+def count_rows(files: Iterable[FileEntry]) -> dict[str, int]:
+    """Return the number of rows of each split."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for entry in pairs_of(files):
+        counts[entry.split] += entry.rows
+    return counts
+
 
 def data_digest(schema: pa.Schema, files: Iterable[FileEntry]) -> str:
     """Return the digest that every result of this data carries.
 
     It covers the columns with their types and units, what the modalities declare, and the content of the files in
-    order; not the data set's name, texts or provenance.
+    order; not the data set's name, texts, previews or provenance.
     """
     _, modalities = read_schema(schema)
     units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
     return json_digest(
         {
-            "columns": [[field.name, type_name(field.type), units[field.name]] for field in schema],
+            "columns": [[field.name, type_name(field.type), units[field.name]] for field in digest_columns(schema)],
             "modalities": {
                 name: [list(entry.columns), list(entry.shape), entry.unit, dict(entry.axes)]
                 for name, entry in modalities.items()
             },
-            "files": [[entry.split, entry.rows, entry.content] for entry in files],
+            "files": [[entry.split, entry.rows, entry.content] for entry in pairs_of(files)],
         }
     )
 
@@ -69,9 +99,10 @@ def data_digest(schema: pa.Schema, files: Iterable[FileEntry]) -> str:
 def make_manifest(schema: pa.Schema, files: Iterable[FileEntry], build: Mapping[str, Any]) -> Manifest:
     """Return the manifest of `files`, put into the order of splits and names."""
     info, _ = read_schema(schema)
-    ordered = tuple(sorted(files, key=lambda entry: (SPLITS.index(entry.split), entry.path)))
-    counts = {split: sum(entry.rows for entry in ordered if entry.split == split) for split in SPLITS}
-    return Manifest(info.name, info.version, data_digest(schema, ordered), ordered, counts, build)
+    ordered = tuple(
+        sorted(files, key=lambda entry: (entry.config != CONFIG_NAME, entry.config, SPLITS.index(entry.split), entry.path))
+    )
+    return Manifest(info.name, info.version, data_digest(schema, ordered), ordered, count_rows(ordered), build)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -99,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise DataError(f"{path}: manifest version {version}", f"version {MANIFEST_VERSION}", "build it again")
         files = tuple(FileEntry(**entry) for entry in content.pop("files"))
         manifest = Manifest(files=files, **content)
-        if dict(manifest.counts) != {split: sum(f.rows for f in files if f.split == split) for split in SPLITS}:
+        if dict(manifest.counts) != count_rows(files):
             raise DataError(f"{path}: the counts do not add up to the rows of the files", todo="build it again")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error})", todo="build the data set again") from error
@@ -120,7 +151,10 @@ def index_folder(folder: Path | str) -> Manifest:
         If there are no such files, or a file is damaged, of another schema, or holds rows of several splits.
     """
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*.parquet") if not path.relative_to(folder).parts[0].startswith("."))
+    paths = sorted(
+        (path for path in folder.rglob("*.parquet") if not path.relative_to(folder).parts[0].startswith(".")),
+        key=lambda path: (_config_of(folder, path) != CONFIG_NAME, path),
+    )
     if not paths:
         raise DataError(f"{folder}: no Parquet files in it", "the files of a data set")
     schema = open_parquet(paths[0]).schema_arrow
@@ -136,7 +170,15 @@ def file_entry(folder: Path, path: Path) -> FileEntry:
     if len(scan.splits) != 1 or scan.splits[0] not in SPLITS:
         raise DataError(f"{path}: rows of the splits {', '.join(map(repr, scan.splits))}", "one split in each file")
     relative = path.relative_to(folder).as_posix()
-    return FileEntry(relative, scan.splits[0], scan.rows, path.stat().st_size, sha256_file(path), scan.content)
+    size, config = path.stat().st_size, _config_of(folder, path)
+    return FileEntry(relative, scan.splits[0], scan.rows, size, sha256_file(path), scan.content, config)
+
+
+def _config_of(folder: Path, path: Path) -> str:
+    """Return the configuration of a file: the folder it lies in, where there is a folder `data` beside it."""
+    parts = path.relative_to(folder).parts
+    beside_data = len(parts) > 1 and parts[0] != DATA_FOLDER and (folder / DATA_FOLDER).is_dir()
+    return parts[0] if beside_data else CONFIG_NAME
 
 
 def _missing_manifest(folder: Path) -> DataError:

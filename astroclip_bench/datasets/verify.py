@@ -19,7 +19,7 @@ from astroclip_bench.datasets.parquet import open_parquet, row_groups, scan_rows
 from astroclip_bench.datasets.views import BenchDataset, SplitView
 from astroclip_bench.errors import DataError, StorageError
 from astroclip_bench.files import cache_dir, sha256_file, storage_errors, write_json
-from astroclip_bench.records import SCHEMA_KEY, SPLITS, read_schema
+from astroclip_bench.records import CONFIG_NAME, SCHEMA_KEY, SPLITS, read_schema
 
 Verify = Literal["digests", "sizes"]
 REBUILD = "build or download the data set again"
@@ -38,7 +38,7 @@ def open_folder(folder: Path, verify: Verify = "digests") -> BenchDataset:
     """
     folder = folder.expanduser().resolve()
     manifest = read_manifest(folder)
-    if not manifest.files:
+    if not manifest.pairs:
         raise DataError(f"{folder}: the manifest lists no files", todo=REBUILD)
     for entry in manifest.files:
         _check_size(folder, entry)
@@ -52,7 +52,7 @@ def open_folder(folder: Path, verify: Verify = "digests") -> BenchDataset:
     if data_digest(schema, manifest.files) != manifest.digest:
         raise DataError(f"{folder}: the data digest of the manifest does not fit its files", todo=REBUILD)
     splits = {
-        split: SplitView(split, folder, tuple(entry for entry in manifest.files if entry.split == split), schema)
+        split: SplitView(split, folder, tuple(entry for entry in manifest.pairs if entry.split == split), schema)
         for split in SPLITS
     }
     return BenchDataset(folder, info, modalities, schema, manifest, splits)
@@ -68,14 +68,17 @@ class DatasetReport:
     files: int
     rows: int
     pixels: int
-    """Number of HEALPix pixels, none of which straddles two splits."""
+    """Number of HEALPix pixels."""
+    straddling_pixels: int
+    """Number of those with rows in more than one split; 0 under the split rule ``healpix``."""
 
 
 def check_dataset(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> DatasetReport:
     """Read every value of a data set folder and compare it with the manifest.
 
     Beyond what `open_folder` checks: the pages decode, the content digests agree, identifiers are unique, every row
-    is in the file of its split, no HEALPix pixel straddles two splits, and the arrays of the modalities are finite.
+    is in the file of its split, and the arrays of the modalities are finite. Under the split rule ``healpix`` no pixel
+    straddles two splits; under another such pixels are counted.
 
     Parameters
     ----------
@@ -92,6 +95,7 @@ def check_dataset(folder: Path | str, progress: Callable[[int, int], None] | Non
     columns = sorted({name for modality in dataset.modalities.values() for name in modality.columns})
     identifiers: list[pa.ChunkedArray] = []
     split_of_pixel: dict[int, str] = {}
+    straddling: set[int] = set()
     done = 0
     for entry in dataset.manifest.files:
         path = dataset.folder / entry.path
@@ -102,16 +106,25 @@ def check_dataset(folder: Path | str, progress: Callable[[int, int], None] | Non
             raise DataError(f"{path}: rows of split {', '.join(scan.splits)}", f"{entry.split} alone", REBUILD)
         for pixel in pc.unique(scan.healpix).to_pylist():
             if split_of_pixel.setdefault(pixel, entry.split) != entry.split:
-                raise DataError(f"{path}: HEALPix pixel {pixel} is also in split {split_of_pixel[pixel]}")
-        _check_finite(path, columns)
-        identifiers.append(scan.object_ids)
+                if dataset.info.split_rule == "healpix":
+                    raise DataError(f"{path}: HEALPix pixel {pixel} is also in split {split_of_pixel[pixel]}")
+                straddling.add(pixel)
+        if entry.config == CONFIG_NAME:
+            _check_finite(path, columns)
+            identifiers.append(scan.object_ids)
         done += entry.rows
         if progress:
             progress(done, total)
     check_unique(identifiers, str(dataset.folder))
-    manifest = dataset.manifest
+    manifest, total = dataset.manifest, sum(dataset.manifest.counts.values())
     return DatasetReport(
-        manifest.name, manifest.version, manifest.digest, len(manifest.files), total, len(split_of_pixel)
+        name=manifest.name,
+        version=manifest.version,
+        digest=manifest.digest,
+        files=len(manifest.files),
+        rows=total,
+        pixels=len(split_of_pixel),
+        straddling_pixels=len(straddling),
     )
 
 
@@ -188,20 +201,22 @@ def _remembered(folder: Path) -> dict[str, Any]:
 
 
 def _check_schemas(folder: Path, manifest: Manifest) -> pa.Schema:
-    """Compare schema and row count of every file with the first file's and the manifest, and return the schema."""
-    reference: pa.Schema | None = None
+    """Compare schema and row count of every file with its configuration's first and the manifest.
+
+    Returns the schema of the rows themselves.
+    """
+    references: dict[str, pa.Schema] = {}
     for entry in manifest.files:
         path = folder / entry.path
         with open_parquet(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
         if rows != entry.rows:
             raise DataError(f"{path}: {rows} rows", f"{entry.rows}, as in the manifest", REBUILD)
-        if reference is None:
-            reference = schema
+        if entry.config not in references:
+            references[entry.config] = schema
             read_schema(schema, str(path))
-        _check_same_schema(path, schema, reference)
-    assert reference is not None  # the caller has checked that there are files
-    return reference
+        _check_same_schema(path, schema, references[entry.config])
+    return references[CONFIG_NAME]
 
 
 def _check_same_schema(path: Path, schema: pa.Schema, reference: pa.Schema) -> None:
