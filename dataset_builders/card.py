@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from astroclip_bench.datasets.digests import type_name
 from astroclip_bench.datasets.manifest import Manifest
-from astroclip_bench.records import CONFIG_NAME, DatasetInfo, Modality, read_schema
-from dataset_builders.source import RecordSource
-from dataset_builders.splits import SPLIT_RULE
+from astroclip_bench.records import CONFIG_NAME, SPLITS, DatasetInfo, Modality, read_schema
+from dataset_builders.shards import config_folder
+from dataset_builders.source import RecordSource, configurations
+from dataset_builders.splits import SPLIT_RULES
 
 CARD_NAME = "README.md"
 SIZE_CATEGORIES = (
@@ -29,9 +30,11 @@ def dataset_card(source: RecordSource, manifest: Manifest) -> str:
     sections = {
         "Columns": _columns_table(source.schema),
         "Modalities": _modalities_table(modalities),
-        "Splits": _splits_table(manifest),
+        "Splits": _splits_table(info, manifest),
+        **_optional("Configurations", _configurations_table(source, manifest)),
         "How to load": _loading(info),
         **source.card(),
+        **_optional("How it was built", _build_text(manifest)),
         "Licence and citation": f"Licence: {info.license}.\n\n{info.citation}",
     }
     body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections.items())
@@ -43,21 +46,22 @@ def _front_matter(info: DatasetInfo, manifest: Manifest, modalities: dict[str, M
     total = sum(manifest.counts.values())
     size = next((name for bound, name in SIZE_CATEGORIES if total < bound), "n>10M")
     tags = ["astronomy", "galaxies", *(["simulation"] if info.simulated else []), *modalities]
-    splits = [split for split, rows in manifest.counts.items() if rows]
     values: dict[str, Any] = {
         "pretty_name": info.title,
         "license": info.license.lower(),
         "tags": tags,
         "size_categories": [size],
-        "configs": [
-            {
-                "config_name": CONFIG_NAME,
-                "default": True,
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
-            }
-        ],
+        "configs": [_config_entry(config, manifest) for config in manifest.configs],
     }
     return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()) + "---\n"
+
+
+def _config_entry(config: str, manifest: Manifest) -> dict[str, Any]:
+    """Return what the Hub needs to know of one configuration: the files of each split."""
+    splits = [split for split in SPLITS if any((file.config, file.split) == (config, split) for file in manifest.files)]
+    folder = config_folder(config)
+    files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
+    return {"config_name": config, **({"default": True} if config == CONFIG_NAME else {}), "data_files": files}
 
 
 def _opening(info: DatasetInfo) -> str:
@@ -87,10 +91,55 @@ def _modalities_table(modalities: dict[str, Modality]) -> str:
     return _table(["modality", "columns", "shape of each", "axes"], rows)
 
 
-def _splits_table(manifest: Manifest) -> str:
+def _splits_table(info: DatasetInfo, manifest: Manifest) -> str:
     table = _table(["split", "rows"], [[split, f"{rows:,}"] for split, rows in manifest.counts.items()])
     digest = f"Data digest `{manifest.digest}`: it changes with the values, not with how they are stored."
-    return f"{table}\n\nBy {SPLIT_RULE}.\n\n{digest}"
+    return f"{table}\n\nBy {SPLIT_RULES[info.split_rule]}.\n\n{digest}"
+
+
+def _optional(heading: str, text: str) -> dict[str, str]:
+    return {heading: text} if text else {}
+
+
+def _configurations_table(source: RecordSource, manifest: Manifest) -> str:
+    """Return the table of configurations, or nothing where there are the rows alone."""
+    selections = configurations(source)
+    if not selections:
+        return ""
+    rows = [[f"`{CONFIG_NAME}` (default)", f"{sum(manifest.counts.values()):,}", "Every column of every row"]]
+    for name, selection in selections.items():
+        count = sum(file.rows for file in manifest.files if file.config == name)
+        rows.append([f"`{name}`", f"{count:,}", selection.description])
+    return _table(["configuration", "rows", "what"], rows)
+
+
+def _build_text(manifest: Manifest) -> str:
+    """Return the counts at each step and the input files, as far as the build keeps them."""
+    parts = []
+    steps: list[dict[str, Any]] = list(manifest.build.get("steps", []))
+    loaded: dict[str, int] = manifest.build.get("dropped_while_loading", {})
+    if steps:
+        kept = sum(manifest.counts.values())
+        steps.append({"step": "loaded", "read": kept + sum(loaded.values()), "kept": kept, "dropped": loaded})
+        rows = [
+            [
+                step["step"],
+                f"{step['read']:,}",
+                f"{step['kept']:,}",
+                "; ".join(f"{count:,} {reason}" for reason, count in step["dropped"].items() if count) or "-",
+            ]
+            for step in steps
+        ]
+        parts.append("Rows at each step, a row left out counting under the first reason that holds:")
+        parts.append(_table(["step", "rows in", "rows out", "left out"], rows))
+    inputs = manifest.build.get("inputs", [])
+    if inputs:
+        size = sum(entry["bytes"] for entry in inputs)
+        parts.append(
+            f"Made from {len(inputs):,} files of {size / 1e9:.3g} GB in all; `manifest.json` lists each with its size "
+            "and SHA-256, with the versions of the software and the options."
+        )
+    return "\n\n".join(parts)
 
 
 def _loading(info: DatasetInfo) -> str:

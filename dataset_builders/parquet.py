@@ -28,7 +28,7 @@ from dataset_builders.card import CARD_NAME, dataset_card
 from dataset_builders.pool import run_shards
 from dataset_builders.shards import DATA_FOLDER, ShardWriter, shard_record, with_features
 from dataset_builders.source import RecordSource, build_record, source_fingerprint
-from dataset_builders.splits import SPLIT_RULE
+from dataset_builders.splits import SPLIT_RULES
 
 FINGERPRINT_NAME = "fingerprint.json"
 VERSIONED_PACKAGES = ("astroclip-bench", "numpy", "pyarrow")
@@ -116,7 +116,7 @@ def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:
 def _build_entry(source: RecordSource, fingerprint: str) -> dict[str, Any]:
     return {
         "fingerprint": fingerprint,
-        "split_rule": SPLIT_RULE,
+        "split_rule": SPLIT_RULES[source.info.split_rule],
         "software": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
         **build_record(source),
     }

@@ -16,10 +16,18 @@ import numpy.typing as npt
 from astroclip_bench.errors import DataError
 from astroclip_bench.records import HEALPIX_NSIDE, SPLITS
 
-SPLIT_RULE = (
-    f"HEALPix pixel, nside {HEALPIX_NSIDE}, NESTED; BLAKE2b (8 bytes, big-endian) of its decimal number as a fraction "
-    "of 2^64: below 0.70 train, below 0.85 validation, else test"
-)
+SPLIT_RULES = {
+    "healpix": (
+        f"HEALPix pixel, nside {HEALPIX_NSIDE}, NESTED; BLAKE2b (8 bytes, big-endian) of its decimal number as a "
+        "fraction of 2^64: below 0.70 train, below 0.85 validation, else test"
+    ),
+    "astroclip-v1": (
+        "place in the original AstroCLIP file: of the n rows of each group the first int(0.8 n) are train, the others "
+        "test; there is no validation split, and neighbouring sky lies in both"
+    ),
+    "as-in-files": "the file a row comes from: each of the input files belongs to one split as a whole",
+}
+"""What the name of a rule (`DatasetInfo.split_rule`) stands for, in words for the card and the manifest."""
 UPPER_BOUNDS = (0.70, 0.85)
 
 

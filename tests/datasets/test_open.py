@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_source import TinySource
+from tiny_source import TinySource, tiny_info
 
 from astroclip_bench import plugins
 from astroclip_bench.datasets import access, check_dataset, index_folder, open_dataset, verify
@@ -225,7 +225,7 @@ def test_a_cache_that_cannot_be_written_does_not_matter(copy, monkeypatch):
 def test_deep_check(tiny):
     seen = []
     report = check_dataset(tiny, progress=lambda done, total: seen.append((done, total)))
-    assert (report.rows, report.files, report.pixels) == (120, 9, 12)
+    assert (report.rows, report.files, report.pixels, report.straddling_pixels) == (120, 9, 12, 0)
     assert report.digest == open_dataset(tiny).digest
     assert seen[-1] == (120, 120)
 
@@ -237,13 +237,27 @@ def test_deep_check_compares_contents(copy):
         check_dataset(copy)
 
 
+def write_split(path, rows, split):
+    column = pa.array([split] * rows.num_rows)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("split"), rows.schema.field("split"), column), path)
+
+
+def test_a_split_of_another_rule_may_share_pixels_and_the_check_counts_them(tmp_path):
+    source = TinySource(n_shards=1, info=tiny_info(split_rule="astroclip-v1"))
+    rows = pa.Table.from_batches(list(source.rows(0)))
+    # The rows lie on twelve pixels in turn, so the last eight share theirs with earlier rows.
+    write_split(tmp_path / "train.parquet", rows.slice(0, 32), "train")
+    write_split(tmp_path / "test.parquet", rows.slice(32), "test")
+    index_folder(tmp_path)
+    report = check_dataset(tmp_path)
+    assert (report.pixels, report.straddling_pixels) == (12, 8)
+
+
 def test_deep_check_finds_duplicates_and_straddling_pixels(tmp_path):
     source = TinySource(n_shards=1)
     batch = pa.Table.from_batches(list(source.rows(0)))
     for split, rows in (("train", batch.slice(0, 20)), ("test", batch.slice(10, 20))):
-        column = pa.array([split] * 20)
-        table = rows.set_column(rows.schema.get_field_index("split"), rows.schema.field("split"), column)
-        pq.write_table(table, tmp_path / f"{split}.parquet")
+        write_split(tmp_path / f"{split}.parquet", rows, split)
     index_folder(tmp_path)
     with pytest.raises(DataError, match=r"HEALPix pixel \d+ is also in split train"):
         check_dataset(tmp_path)
