@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from astroclip_bench.records import CONFIG_NAME, SPLITS
+from dataset_builders.shards import features
 from dataset_builders.source import RecordSource, source_fingerprint
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def builder_class(source: RecordSource) -> type[datasets.ArrowBasedBuilder]:
         def _info(self) -> datasets.DatasetInfo:
             return datasets.DatasetInfo(
                 description=description.description,
-                features=datasets.Features.from_arrow_schema(source.schema),
+                features=features(source.schema),
                 license=description.license,
                 citation=description.citation,
             )

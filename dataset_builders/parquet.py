@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from astroclip_bench.datasets.manifest import (
     FileEntry,
     Manifest,
     make_manifest,
+    pairs_of,
     read_manifest,
     write_manifest,
 )
@@ -24,10 +26,11 @@ from astroclip_bench.datasets.parquet import read_columns
 from astroclip_bench.datasets.verify import check_unique
 from astroclip_bench.errors import DataError, StorageError
 from astroclip_bench.files import atomic_path, storage_errors, write_json
+from astroclip_bench.records import CONFIG_NAME
 from dataset_builders.card import CARD_NAME, dataset_card
 from dataset_builders.pool import run_shards
-from dataset_builders.shards import DATA_FOLDER, ShardWriter, shard_record, with_features
-from dataset_builders.source import RecordSource, build_record, source_fingerprint
+from dataset_builders.shards import Shard, ShardWriter, config_folder, shard_record
+from dataset_builders.source import RecordSource, build_record, configurations, source_fingerprint
 from dataset_builders.splits import SPLIT_RULES
 
 FINGERPRINT_NAME = "fingerprint.json"
@@ -39,6 +42,7 @@ def build_dataset(
     out: Path | str,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the data set folder of a source, or complete one that was interrupted.
@@ -52,6 +56,9 @@ def build_dataset(
         A folder that is new, empty, or of an interrupted build of the same source.
     workers
         Processes; the files are the same bytes for any number.
+    scheduler
+        Address of a Dask scheduler whose workers make the shards instead, such as ``tcp://host:8786``; they need to
+        see `out` under the same path.
     progress
         Called with the rows made so far and their total.
 
@@ -68,14 +75,20 @@ def build_dataset(
         return out
     _claim(out, fingerprint)
     with storage_errors(out), _sole_builder(out):
-        _make_shards(source, out, workers, progress)
+        _make_shards(source, out, workers, scheduler, progress)
         _finalise(source, out, fingerprint)
     return out
 
 
-def _make_shards(source: RecordSource, out: Path, workers: int, progress: Callable[[int, int], None] | None) -> None:
+def _make_shards(
+    source: RecordSource,
+    out: Path,
+    workers: int,
+    scheduler: str | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     sizes = {shard: source.shard_size(shard) for shard in source.shards}
-    missing = [shard for shard in source.shards if _finished_files(out, shard) is None]
+    missing = [shard for shard in source.shards if finished_shard(out, shard) is None]
     total, done = sum(sizes.values()), sum(sizes.values()) - sum(sizes[shard] for shard in missing)
 
     def on_rows(rows: int) -> None:
@@ -85,9 +98,8 @@ def _make_shards(source: RecordSource, out: Path, workers: int, progress: Callab
             progress(done, total)
 
     on_rows(0)
-    writer = ShardWriter(source, with_features(source.schema), out)
     try:
-        for _ in run_shards(writer, missing, workers, on_rows):
+        for _ in run_shards(ShardWriter(source, out), missing, workers, on_rows, scheduler):
             pass
     finally:
         # A worker that was ended had no time to clear away its unfinished files.
@@ -97,28 +109,34 @@ def _make_shards(source: RecordSource, out: Path, workers: int, progress: Callab
 
 def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:
     """Check what spans the shards, write card and manifest, and clear away what served to resume."""
-    entries = [entry for shard in source.shards for entry in _finished_files(out, shard) or ()]
-    if not entries:
-        raise DataError(f"{source.info.name}: the source has no rows", todo="check its input and its cuts")
-    identifiers = [read_columns(out / entry.path, ["object_id"])["object_id"] for entry in entries]
+    shards = [shard for number in source.shards if (shard := finished_shard(out, number))]
+    entries = [entry for shard in shards for entry in shard.files]
+    dropped: Counter[str] = sum((Counter(shard.dropped) for shard in shards), Counter())
+    if not pairs_of(entries):
+        left_out = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        found = f"{source.info.name}: no row is left" + (f" ({left_out})" if left_out else "")
+        raise DataError(found, todo="check the input and the cuts")
+    identifiers = [read_columns(out / entry.path, ["object_id"])["object_id"] for entry in pairs_of(entries)]
     check_unique(identifiers, source.info.name)
     listed = {entry.path for entry in entries}
-    for path in (out / DATA_FOLDER).iterdir():
-        if f"{DATA_FOLDER}/{path.name}" not in listed:
-            path.unlink()
-    manifest = make_manifest(source.schema, entries, _build_entry(source, fingerprint))
+    for config in (CONFIG_NAME, *configurations(source)):
+        for path in (out / config_folder(config)).glob("*.parquet"):
+            if path.relative_to(out).as_posix() not in listed:
+                path.unlink()
+    manifest = make_manifest(source.schema, entries, _build_entry(source, fingerprint, dict(dropped)))
     with atomic_path(out / CARD_NAME) as temporary:
         temporary.write_text(dataset_card(source, manifest), encoding="utf-8")
     write_manifest(out, manifest)
     shutil.rmtree(out / BUILD_FOLDER)
 
 
-def _build_entry(source: RecordSource, fingerprint: str) -> dict[str, Any]:
+def _build_entry(source: RecordSource, fingerprint: str, dropped: dict[str, int]) -> dict[str, Any]:
     return {
         "fingerprint": fingerprint,
         "split_rule": SPLIT_RULES[source.info.split_rule],
         "software": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
         **build_record(source),
+        "dropped_while_loading": dict(sorted(dropped.items())),
     }
 
 
@@ -169,14 +187,15 @@ def _sole_builder(out: Path) -> Iterator[None]:
         yield
 
 
-def _finished_files(out: Path, shard: int) -> list[FileEntry] | None:
-    """Return the entries of a shard that is finished and still whole, or None."""
+def finished_shard(out: Path, shard: int) -> Shard | None:
+    """Return what is on record of a shard that is finished and still whole, or None."""
     record = shard_record(out, shard)
     if not record.is_file():
         return None
     with storage_errors(record):
-        entries = [FileEntry(**entry) for entry in json.loads(record.read_bytes())]
-    return entries if all(_has_size(out, entry) for entry in entries) else None
+        content = json.loads(record.read_bytes())
+    finished = Shard([FileEntry(**entry) for entry in content["files"]], content["dropped"])
+    return finished if all(_has_size(out, entry) for entry in finished.files) else None
 
 
 def _has_size(out: Path, entry: FileEntry) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, TypeVar
 
@@ -24,11 +25,16 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def run_shards(
-    task: ShardTask[Result], shards: Sequence[int], workers: int, on_rows: Callable[[int], None]
+    task: ShardTask[Result],
+    shards: Sequence[int],
+    workers: int,
+    on_rows: Callable[[int], None],
+    scheduler: str | None = None,
 ) -> Iterator[Result]:
     """Yield `task(shard, tick)` for every shard as it finishes.
 
-    With one worker the shards run here, one after the other; with more, in freshly started ("spawn") processes.
+    With one worker the shards run here, one after the other; with more, in freshly started ("spawn") processes; with
+    a `scheduler`, on the workers of that Dask cluster.
     Linear algebra and OpenMP run on one thread either way, so that results are the same bits for any number of
     workers.
 
@@ -44,7 +50,13 @@ def run_shards(
     """
     if workers < 1:
         raise UserError(f"{workers} workers", "at least 1", "change --workers")
-    if workers == 1 or len(shards) < 2:
+    if scheduler is not None:
+        from dataset_builders.dask_run import run_on_dask
+
+        for result, rows in run_on_dask(_CountingTask(task), shards, scheduler):
+            on_rows(rows)
+            yield result
+    elif workers == 1 or len(shards) < 2:
         with _one_thread():
             for shard in shards:
                 yield task(shard, on_rows)
@@ -80,6 +92,18 @@ def _run_in_processes(
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
             child.join()
+
+
+@dataclass(frozen=True)
+class _CountingTask:
+    """A task for a machine that cannot report while it works: the rows made come with the result."""
+
+    task: ShardTask[Any]
+
+    def __call__(self, shard: int) -> tuple[Any, int]:
+        made: list[int] = []
+        with _one_thread():
+            return self.task(shard, made.append), sum(made)
 
 
 _task: ShardTask[Any]

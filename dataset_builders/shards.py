@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,15 @@ import pyarrow.parquet as pq
 
 from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, select_rows, value_type
 from astroclip_bench.datasets.digests import ContentDigest
-from astroclip_bench.datasets.manifest import BUILD_FOLDER, FileEntry
+from astroclip_bench.datasets.manifest import BUILD_FOLDER, DATA_FOLDER, FileEntry
 from astroclip_bench.files import sha256_file, storage_errors, write_json
-from astroclip_bench.records import SPLITS
-from dataset_builders.source import RecordSource
+from astroclip_bench.records import CONFIG_NAME, SPLITS, columns_of_role, digest_columns
+from dataset_builders.source import Configuration, RecordSource, configuration_schema, configurations
 from dataset_builders.validate import conform
 
-DATA_FOLDER = "data"
+if TYPE_CHECKING:
+    import datasets
+
 ROW_GROUP_BYTES = 64_000_000
 """Uncompressed size aimed at: 190 rows of an image and a spectrum, and under the Hub viewer's limit of 100 MB."""
 ROW_GROUP_MAX_ROWS = 65_536
@@ -28,18 +31,22 @@ COMPRESSION = "zstd"
 
 
 @dataclass(frozen=True)
-class ShardWriter:
-    """What a worker process needs to write any shard; called with its number, it writes its files.
+class Shard:
+    """What is on record of a finished shard: its files, and the rows left out while they were loaded."""
 
-    `schema` is the source's with the Hugging Face features added (see `with_features`).
-    """
+    files: list[FileEntry]
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """What a worker process needs to write any shard; called with its number, it writes its files."""
 
     source: RecordSource
-    schema: pa.Schema
     out: Path
 
-    def __call__(self, shard: int, tick: Callable[[int], None]) -> list[FileEntry]:
-        """Write the files of `shard`, then its record in the build folder, and return their entries.
+    def __call__(self, shard: int, tick: Callable[[int], None]) -> Shard:
+        """Write the files of `shard`, then its record in the build folder, and return that.
 
         Every file appears under its name when it is complete; the record appears last.
 
@@ -50,45 +57,71 @@ class ShardWriter:
         StorageError
             If the disk is full or not writable.
         """
-        build, data = self.out / BUILD_FOLDER, self.out / DATA_FOLDER
+        build = self.out / BUILD_FOLDER
         with storage_errors(self.out), tempfile.TemporaryDirectory(prefix=f"shard-{shard:05d}-", dir=build) as scratch:
-            files = self._write_files(shard, Path(scratch), tick)
-            data.mkdir(exist_ok=True)
-            entries = []
-            for split, file in files.items():
-                final = data / file.path.name
-                entries.append(
-                    FileEntry(
-                        path=final.relative_to(self.out).as_posix(),
-                        split=split,
-                        rows=file.rows,
-                        bytes=file.path.stat().st_size,
-                        sha256=sha256_file(file.path),
-                        content=file.digest.hexdigest(),
-                    )
-                )
-                file.path.replace(final)
-        write_json(shard_record(self.out, shard), [asdict(entry) for entry in entries])
-        return entries
+            files, dropped = self._write_files(shard, Path(scratch), tick)
+            entries = [self._publish(config, split, file) for (config, split), file in files.items()]
+        finished = Shard(entries, dropped)
+        write_json(shard_record(self.out, shard), asdict(finished))
+        return finished
 
-    def _write_files(self, shard: int, scratch: Path, tick: Callable[[int], None]) -> dict[str, SplitFile]:
-        files: dict[str, SplitFile] = {}
-        total = len(self.source.shards)
+    def _publish(self, config: str, split: str, file: SplitFile) -> FileEntry:
+        """Move a complete file to its place in the data set folder."""
+        final = self.out / config_folder(config) / file.path.name
+        final.parent.mkdir(exist_ok=True)
+        entry = FileEntry(
+            path=final.relative_to(self.out).as_posix(),
+            split=split,
+            rows=file.rows,
+            bytes=file.path.stat().st_size,
+            sha256=sha256_file(file.path),
+            content=file.digest.hexdigest(),
+            config=config,
+        )
+        file.path.replace(final)
+        return entry
+
+    def _write_files(
+        self, shard: int, scratch: Path, tick: Callable[[int], None]
+    ) -> tuple[dict[tuple[str, str], SplitFile], dict[str, int]]:
+        """Write one file for each configuration and split that has rows."""
+        files: dict[tuple[str, str], SplitFile] = {}
+        selections = configurations(self.source)
+        schemas = {CONFIG_NAME: with_features(self.source.schema)}
+        schemas |= {
+            name: with_features(configuration_schema(self.source.schema, entry)) for name, entry in selections.items()
+        }
         where = f"{self.source.info.name}, shard {shard}"
+        counted = Counted(self.source.rows(shard))
         with ExitStack() as stack:
-            for rows in self.source.rows(shard):
-                batch = conform(rows, self.schema, where)
-                for split in SPLITS:
-                    part = _rows_of_split(batch, split)
-                    if not part.num_rows:
-                        continue
-                    if split not in files:
-                        name = f"{split}-{shard:05d}-of-{total:05d}.parquet"
-                        files[split] = SplitFile(scratch / name, self.schema)
-                        stack.enter_context(files[split])
-                    files[split].write(part)
+            for rows in counted:
+                batch = conform(rows, schemas[CONFIG_NAME], where)
+                for config, schema in schemas.items():
+                    chosen = batch if config == CONFIG_NAME else _selection(batch, selections[config], schema)
+                    for split in SPLITS:
+                        part = _rows_of_split(chosen, split)
+                        if not part.num_rows:
+                            continue
+                        if (config, split) not in files:
+                            (scratch / config).mkdir(exist_ok=True)
+                            name = f"{split}-{shard:05d}-of-{len(self.source.shards):05d}.parquet"
+                            files[config, split] = SplitFile(scratch / config / name, schema)
+                            stack.enter_context(files[config, split])
+                        files[config, split].write(part)
                 tick(batch.num_rows)
-        return {split: files[split] for split in SPLITS if split in files}
+        return files, counted.dropped
+
+
+class Counted:
+    """Iterate over the rows of a shard, and keep what its generator returns: reason -> rows left out."""
+
+    def __init__(self, rows: Iterable[pa.RecordBatch]) -> None:
+        self._rows: Any = rows
+        self.dropped: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        # `yield from` gives what a generator returns, and None for any other iterable.
+        self.dropped = dict((yield from self._rows) or {})
 
 
 class SplitFile:
@@ -152,10 +185,16 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 def with_features(schema: pa.Schema) -> pa.Schema:
     """Return the schema with the metadata from which `datasets` restores the same features."""
-    from datasets import Features
+    metadata = features(schema).arrow_schema.metadata
+    return schema.with_metadata({**(schema.metadata or {}), **metadata})
 
-    features = Features.from_arrow_schema(schema).arrow_schema.metadata
-    return schema.with_metadata({**(schema.metadata or {}), **features})
+
+def features(schema: pa.Schema) -> datasets.Features:
+    """Return the Hugging Face features of a schema; a preview is an `Image`, which the Hub's viewer shows."""
+    from datasets import Features, Image
+
+    plain = Features.from_arrow_schema(schema.remove_metadata())
+    return Features({**plain, **{name: Image() for name in columns_of_role(schema, "preview")}})
 
 
 def shard_record(out: Path, shard: int) -> Path:
@@ -164,9 +203,9 @@ def shard_record(out: Path, shard: int) -> Path:
 
 
 def row_bytes(schema: pa.Schema) -> int:
-    """Return the uncompressed size of one row, strings taken as 24 bytes."""
+    """Return the uncompressed size of one row, strings taken as 24 bytes and previews as nothing."""
     total = 0.0
-    for field in schema:
+    for field in digest_columns(schema):
         leaf = value_type(field.type)
         bits = 192 if pa.types.is_string(leaf) else leaf.bit_width
         total += bits / 8 * float(np.prod(array_shape(field.type), dtype=np.int64))
@@ -185,6 +224,18 @@ def float_leaves(schema: pa.Schema) -> list[str]:
         for field in schema
         if pa.types.is_floating(value_type(field.type))
     ]
+
+
+def _selection(batch: pa.RecordBatch, configuration: Configuration, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows and columns of a configuration."""
+    mask = np.asarray(batch.column(configuration.required).is_valid())
+    chosen = pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+    return chosen if mask.all() else select_rows(chosen, mask)
+
+
+def config_folder(config: str) -> str:
+    """Return the folder of a configuration's files."""
+    return DATA_FOLDER if config == CONFIG_NAME else config
 
 
 def _rows_of_split(batch: pa.RecordBatch, split: str) -> pa.RecordBatch:

@@ -100,7 +100,9 @@ def make_manifest(schema: pa.Schema, files: Iterable[FileEntry], build: Mapping[
     """Return the manifest of `files`, put into the order of splits and names."""
     info, _ = read_schema(schema)
     ordered = tuple(
-        sorted(files, key=lambda entry: (entry.config != CONFIG_NAME, entry.config, SPLITS.index(entry.split), entry.path))
+        sorted(
+            files, key=lambda entry: (entry.config != CONFIG_NAME, entry.config, SPLITS.index(entry.split), entry.path)
+        )
     )
     return Manifest(info.name, info.version, data_digest(schema, ordered), ordered, count_rows(ordered), build)
 

@@ -216,7 +216,7 @@ def test_two_builds_in_one_folder(tmp_path):
 
 
 def test_no_rows_and_no_workers(tmp_path):
-    with pytest.raises(DataError, match="the source has no rows"):
+    with pytest.raises(DataError, match="no row is left"):
         build_dataset(TinySource(n_shards=1, shard_rows=0), tmp_path / "empty")
     with pytest.raises(UserError, match="0 workers"):
         build_dataset(TinySource(), tmp_path / "none", workers=0)
