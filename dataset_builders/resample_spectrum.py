@@ -2,8 +2,8 @@
 
 A sample is the mean flux density over its bin, so the mean over a new bin is the sum of the old samples weighted by the
 lengths of overlap (Carnall 2017, arXiv:1705.05165, section 2): the integral over wavelength stays what it was. One
-sparse matrix of those lengths serves all spectra of a grid, with masked samples left out by weight; that is less code
-here than a dependency such as specutils, which resamples one spectrum at a time and spreads a masked sample's value.
+sparse matrix of those lengths serves all spectra of a grid and leaves out masked samples by weight, which SpectRes, the
+code of that paper, does not: it would spread a masked sample's value over its neighbours.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -76,8 +78,19 @@ def test_random_grids_against_a_fine_one():
     old, new = np.unique(old), np.unique(random.integers(100, 900, 60))
     flux = random.normal(size=(1, len(old) - 1))
     fine = np.repeat(flux[0], np.diff(old))
-    wanted = [fine[low:high].mean() for low, high in zip(new[:-1], new[1:], strict=True)]
+    wanted = [fine[low:high].mean() for low, high in pairwise(new)]
     np.testing.assert_allclose(resample_flux(flux, np.ones_like(flux), old, new)[0][0], wanted, rtol=1e-12)
+
+
+def test_without_masks_it_is_what_spectres_does():
+    spectres = pytest.importorskip("spectres")
+    random = np.random.default_rng(5)
+    centres, flux, ivar = (OLD[1:] + OLD[:-1]) / 2, random.normal(9, 3, (2, 3800)), random.uniform(0.5, 2, (2, 3800))
+    new = 4000 + 0.8 * np.arange(5000)
+    wanted, error = spectres.spectres(new, centres, flux, ivar**-0.5, verbose=False)
+    found, weight = resample_flux(flux, ivar, bin_edges(centres), bin_edges(new))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    np.testing.assert_allclose(weight**-0.5, error, rtol=1e-9)
 
 
 def test_variance_is_that_of_the_weighted_mean():
