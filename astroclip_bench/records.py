@@ -124,6 +124,26 @@ def _scalar(name: str, unit: str, description: str, role: Role, dtype: pa.DataTy
 
 _FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 
+MORPHOLOGY_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "smooth-or-featured": ("smooth", "featured-or-disk", "artifact"),
+    "disk-edge-on": ("yes", "no"),
+    "has-spiral-arms": ("yes", "no"),
+    "bar": ("strong", "weak", "no"),
+    "bulge-size": ("dominant", "large", "moderate", "small", "none"),
+    "how-rounded": ("round", "in-between", "cigar-shaped"),
+    "edge-on-bulge": ("boxy", "none", "rounded"),
+    "spiral-winding": ("tight", "medium", "loose"),
+    "spiral-arm-count": ("1", "2", "3", "4", "more-than-4", "cant-tell"),
+    "merging": ("none", "minor-disturbance", "major-disturbance", "merger"),
+}
+"""Question -> answers of Galaxy Zoo DECaLS as volunteers saw them in GZD-5 (Walmsley et al. 2022, MNRAS 509, 3966)."""
+
+
+def morphology_label(question: str) -> str:
+    """Return the label column of a morphology question: ``morphology_has_spiral_arms`` of ``has-spiral-arms``."""
+    return f"morphology_{question.replace('-', '_')}"
+
+
 COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
@@ -162,6 +182,16 @@ COLUMNS: dict[str, Column] = {
         _scalar("age", "Gyr", "Mass-weighted stellar age", "label"),
         _scalar("metallicity", "", "Mass-weighted stellar metallicity Z_MW (mass fraction of metals)", "label"),
         _scalar("log_ssfr", "dex(1 / yr)", "log10 SFR - log10 stellar mass", "label"),
+        *(
+            _scalar(
+                morphology_label(question),
+                "",
+                f"What most volunteers answered about {question}: {', '.join(answers)}",
+                "label",
+                pa.string(),
+            )
+            for question, answers in MORPHOLOGY_QUESTIONS.items()
+        ),
         _scalar("mag_r", "mag(AB)", "Total r magnitude, as observed", "property"),
         _scalar("snr", "", "Median signal-to-noise ratio of the spectrum, per pixel", "property"),
         _scalar("hemisphere", "", "Imaging survey: north (BASS, MzLS) or south (DECam)", "property", pa.string()),
