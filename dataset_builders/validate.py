@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, select_rows, value_type
+from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, present, select_rows, value_type
 from astroclip_bench.datasets.digests import type_name
 from astroclip_bench.errors import DataError
 from astroclip_bench.records import SPLITS
@@ -45,8 +45,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
 def _check_finite(column: pa.Array, field: pa.Field, where: str) -> None:
     if not pa.types.is_floating(value_type(field.type)):
         return
-    present = column.drop_null() if column.null_count else column
-    bad = ~np.isfinite(arrow_to_numpy(present))
+    bad = ~np.isfinite(arrow_to_numpy(present(column) if column.null_count else column))
     if not bad.any():
         return
     kind = "values" if array_shape(field.type) else "rows"

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, value_type
+from astroclip_bench.datasets.arrays import array_shape, arrow_to_numpy, numpy_to_arrow, present, value_type
 from astroclip_bench.records import digest_columns
 
 DIGEST_BYTES = 16
@@ -63,7 +63,11 @@ def _value_bytes(column: pa.Array) -> Any:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = [(text or "").encode() for text in column.to_pylist()]
         return b"".join(len(text).to_bytes(8, "little") + text for text in encoded)
-    if column.null_count:
+    if column.null_count and array_shape(column.type):
+        values = np.zeros((len(column), *array_shape(column.type)), value_type(column.type).to_pandas_dtype())
+        values[np.asarray(column.is_valid())] = arrow_to_numpy(present(column))
+        column = numpy_to_arrow(values)
+    elif column.null_count:
         column = pc.fill_null(column, pa.scalar(0).cast(column.type))
     values = np.ascontiguousarray(arrow_to_numpy(column))
     little_endian = values.astype(values.dtype.newbyteorder("<"), copy=False)

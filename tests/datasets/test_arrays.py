@@ -58,14 +58,20 @@ def test_scalars():
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array([[1.0, 2.0], None], nested_list((2,))),
         pa.array([[1.0, None]], nested_list((2,))),
         pa.array([[[1.0, 2.0], None]], nested_list((2, 2))),
     ],
 )
-def test_missing_arrays_are_refused(column):
+def test_arrays_with_missing_parts_are_refused(column):
     with pytest.raises(DataError, match="1 null values"):
         arrow_to_numpy(column)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_missing_array_becomes_nan(offset):
+    column = pa.array([[9.0, 9.0], [1.0, 2.0], None, [3.0, 4.0]], nested_list((2,))).slice(offset)
+    expected = np.array([[9, 9], [1, 2], [np.nan, np.nan], [3, 4]], np.float32)[offset:]
+    np.testing.assert_array_equal(arrow_to_numpy(column), expected)
 
 
 def test_wrong_shape_is_refused():

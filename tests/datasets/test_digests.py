@@ -9,7 +9,7 @@ from tiny_source import TinySource
 
 from astroclip_bench.datasets.digests import ContentDigest, type_name
 from astroclip_bench.datasets.parquet import scan_rows
-from astroclip_bench.records import nested_list
+from astroclip_bench.records import nested_list, preview_column
 
 TABLE = pa.Table.from_batches(list(TinySource().rows(0)))
 PINNED = "eb8784a0ba2177abd853fa3d67f583d1"
@@ -79,3 +79,28 @@ def test_value_under_a_null_does_not_matter():
     assert hidden.to_pylist() == [1.0, None]
     plain = pa.table({"x": pa.array([1.0, None], pa.float32())})
     assert digest_of(pa.table({"x": hidden})) == digest_of(plain)
+
+
+def test_missing_arrays_enter_the_digest_whatever_lies_under_them():
+    schema = pa.schema([pa.field("samples", nested_list((2,)))])
+    values = pa.array([1.0, 2.0, 7.0, 8.0], pa.float32())
+    hidden = pa.FixedSizeListArray.from_arrays(values, type=nested_list((2,)), mask=pa.array([False, True]))
+    plain = pa.array([[1.0, 2.0], None], nested_list((2,)))
+    zeros = pa.array([[1.0, 2.0], [0.0, 0.0]], nested_list((2,)))
+    digests = []
+    for column in (hidden, plain, zeros):
+        digest = ContentDigest(schema)
+        digest.update(pa.record_batch([column], schema=schema))
+        digests.append(digest.hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_previews_are_no_part_of_the_digest():
+    fields = [pa.field("n", pa.int64()), preview_column().field()]
+    digests = []
+    for picture in (b"one", b"another"):
+        digest = ContentDigest(pa.schema(fields))
+        previews = pa.array([{"bytes": picture, "path": None}], fields[1].type)
+        digest.update(pa.record_batch([pa.array([1]), previews], schema=pa.schema(fields)))
+        digests.append(digest.hexdigest())
+    assert digests[0] == digests[1]

@@ -1,0 +1,210 @@
+"""The index of a reader's files: their light columns as Parquet, each file read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from astroclip_bench.datasets.arrays import numpy_to_arrow
+from astroclip_bench.datasets.digests import json_digest
+from astroclip_bench.errors import DataError
+from astroclip_bench.files import atomic_path, sha256_file, storage_errors, write_json
+from dataset_builders.pool import run_shards
+from dataset_builders.upstream.reader import Reader
+
+FILE_COLUMN = "file"
+"""Number of the upstream file a row comes from, in the reader's order."""
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """What is on record of one indexed file; `state` is its size and time of change, by which a change is noticed."""
+
+    path: str
+    bytes: int
+    state: list[int]
+    sha256: str | None
+    read: int
+    kept: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class IndexedFiles:
+    """The index of all files of a reader: one Parquet file for each, in the reader's order."""
+
+    reader: Reader
+    folder: Path
+    files: tuple[IndexedFile, ...]
+
+    @property
+    def tables(self) -> list[Path]:
+        """The Parquet files that hold rows; the others' schema may lack columns that are nowhere else missing."""
+        return [_table_path(self.folder, number) for number, file in enumerate(self.files) if file.kept]
+
+    def read(self) -> pa.Table:
+        """Return the index as one table; a column that some file lacks is null there.
+
+        Raises
+        ------
+        DataError
+            If no file has a usable row, telling why the rows were left out.
+        """
+        tables = [pq.read_table(path, partitioning=None) for path in self.tables]
+        if not tables:
+            raise DataError(f"{self.reader.name}: no usable row in {len(self.files)} files ({self._left_out()})")
+        return pa.concat_tables(tables, promote_options="default").combine_chunks()
+
+    def step(self) -> dict[str, Any]:
+        """Return the counts of this step, for the manifest."""
+        return {
+            "step": f"index of {self.reader.name}",
+            "read": sum(file.read for file in self.files),
+            "kept": sum(file.kept for file in self.files),
+            "dropped": add_counts(file.dropped for file in self.files),
+        }
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """Return the files with their sizes and checksums, for the manifest."""
+        return [
+            {"reader": self.reader.name, "path": file.path, "bytes": file.bytes, "sha256": file.sha256}
+            for file in self.files
+        ]
+
+    def _left_out(self) -> str:
+        return "; ".join(f"{count:,} {reason}" for reason, count in self.step()["dropped"].items()) or "empty"
+
+
+def index_files(
+    reader: Reader,
+    folder: Path,
+    *,
+    checksums: bool = True,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> IndexedFiles:
+    """Index every file of a reader into `folder`; files indexed before and unchanged since are not read again.
+
+    Parameters
+    ----------
+    checksums
+        Whether to read each file whole for its SHA-256, besides its light columns.
+    workers, scheduler
+        Processes, or the Dask cluster, to work on; see `dataset_builders.parquet.build_dataset`.
+    progress
+        Called with the number of files done and their total.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be used; the message names it.
+    """
+    paths = reader.files()
+    root = _common_root(paths)
+    task = _IndexFile(reader, tuple(paths), root, folder, checksums)
+    missing = [number for number in range(len(paths)) if task.finished(number) is None]
+    done = len(paths) - len(missing)
+    for _ in run_shards(task, missing, workers, lambda rows: None, scheduler):
+        done += 1
+        if progress:
+            progress(done, len(paths))
+    records = [task.finished(number) for number in range(len(paths))]
+    return IndexedFiles(reader, folder, tuple(record for record in records if record is not None))
+
+
+@dataclass(frozen=True)
+class _IndexFile:
+    """Called with the number of a file: reads its light columns, writes them, and then the record of it."""
+
+    reader: Reader
+    paths: tuple[Path, ...]
+    root: Path
+    folder: Path
+    checksums: bool
+
+    def __call__(self, number: int, tick: Callable[[int], None]) -> None:
+        path = self.paths[number]
+        state = self._state(path)
+        index = self.reader.index(path)
+        with atomic_path(_table_path(self.folder, number)) as temporary:
+            pq.write_table(_to_arrow(index.columns, number), temporary, compression="zstd")
+        record = IndexedFile(
+            path.relative_to(self.root).as_posix(),
+            state[0],
+            state,
+            sha256_file(path) if self.checksums else None,
+            index.read,
+            len(index),
+            dict(index.dropped),
+        )
+        write_json(self._record_path(number), {**asdict(record), "options": self._options()})
+
+    def finished(self, number: int) -> IndexedFile | None:
+        """Return the record of a file that is indexed and unchanged since, or None."""
+        path = self._record_path(number)
+        if not path.is_file():
+            return None
+        with storage_errors(path):
+            content = json.loads(path.read_bytes())
+        options = content.pop("options")
+        record = IndexedFile(**content)
+        fresh = record.state == self._state(self.paths[number]) and options == self._options()
+        return record if fresh and (record.sha256 is not None or not self.checksums) else None
+
+    def _record_path(self, number: int) -> Path:
+        return _table_path(self.folder, number).with_suffix(".json")
+
+    def _options(self) -> str:
+        return json_digest([self.reader.name, dict(self.reader.options())])
+
+    def _state(self, path: Path) -> list[int]:
+        with storage_errors(path):
+            stat = path.stat()
+        return [stat.st_size, stat.st_mtime_ns]
+
+
+def add_counts(counts: Any) -> dict[str, int]:
+    """Return the sum of several counts by reason, reasons in the order in which they first occur."""
+    total: dict[str, int] = {}
+    for part in counts:
+        for reason, count in part.items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def _table_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.parquet"
+
+
+def _common_root(paths: Sequence[Path]) -> Path:
+    """Return the folder below which all files lie; the manifest names files from there on."""
+    root = paths[0].parent
+    while not all(path.is_relative_to(root) for path in paths):
+        root = root.parent
+    return root
+
+
+def _to_arrow(columns: Mapping[str, npt.NDArray[Any]], number: int) -> pa.Table:
+    arrays = {name: _column(values) for name, values in columns.items()}
+    arrays[FILE_COLUMN] = pa.array(np.full(len(columns["row"]), number, np.int32))
+    return pa.table(arrays)
+
+
+def _column(values: npt.NDArray[Any]) -> pa.Array:
+    """Return an array as an Arrow column; text, and None in it, as strings."""
+    if values.dtype.kind in "OUS":
+        return pa.array([_text(value) for value in values.tolist()], pa.string())
+    return numpy_to_arrow(values)
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
