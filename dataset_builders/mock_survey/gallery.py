@@ -15,6 +15,7 @@ import typer
 
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import wavelength_angstrom
+from dataset_builders.display import dr2_rgb
 
 if TYPE_CHECKING:
     from astroclip_bench.datasets import SplitView
@@ -23,26 +24,12 @@ MONTAGE_ROWS, MONTAGE_COLUMNS = 5, 8
 SPECTRA = 6
 SMOOTH_PIXELS = 5
 READ_ROWS = 256
-DISPLAY_OFFSET, DISPLAY_SOFTENING = 0.03, 20.0
-DISPLAY_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
 LINES_ANGSTROM = {
     "[O II]": 3728.5, "K": 3934.8, "H": 3969.6, "Hδ": 4102.9, "G": 4305.6, "Hβ": 4862.7, "[O III]": 5008.2,
     "Mg b": 5176.6, "Na D": 5895.6, "Hα": 6564.6, "[S II]": 6725.0,
 }  # fmt: skip
 """Vacuum wavelengths."""
 LABELS = ("redshift", "log_stellar_mass", "log_ssfr", "mag_r", "snr")
-
-
-def display_rgb(image: np.ndarray) -> np.ndarray:
-    """Return the colours (n, n, 3), 0 to 1, of an image (3, n, n) in nanomaggies, as the Legacy viewer shows it.
-
-    The arcsinh stretch of Lupton et al. (2004): red, green and blue are z, r and g.
-    """
-    planes = [image["grz".index(band)] * DISPLAY_SCALES[band] + DISPLAY_OFFSET for band in "zrg"]
-    colours = np.clip(np.stack(planes, axis=-1), 0.0, None)
-    intensity = colours.mean(axis=-1, keepdims=True)
-    stretched = np.arcsinh(DISPLAY_SOFTENING * intensity) / np.sqrt(DISPLAY_SOFTENING)
-    return np.asarray(np.clip(colours * stretched / np.where(intensity > 0, intensity, 1.0), 0.0, 1.0))
 
 
 def good_rows(split: SplitView) -> np.ndarray:
@@ -79,7 +66,7 @@ def galaxy_montage(split: SplitView, path: Path) -> None:
     labels = [split.column(name)[rows] for name in ("redshift", "log_stellar_mass", "mag_r")]
     figure, axes = plt.subplots(MONTAGE_ROWS, MONTAGE_COLUMNS, figsize=(10.4, 6.5))
     for axis, image, z, mass, mag in zip(axes.flat, read_rows(split, "image", rows), *labels, strict=True):
-        axis.imshow(display_rgb(image), origin="lower", interpolation="antialiased")
+        axis.imshow(dr2_rgb(image), origin="lower", interpolation="antialiased")
         axis.text(4, 147, f"z {z:.2f}", color="white", fontsize=6.5, va="top")
         axis.text(4, 4, f"log M {mass:.1f}   r {mag:.1f}", color="white", fontsize=6.5)
         axis.axis("off")

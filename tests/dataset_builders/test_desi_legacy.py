@@ -1,4 +1,4 @@
-"""Real DESI coadds and Legacy Survey cut-outs are read, and what cannot be used is refused with its reason."""
+"""Real DESI coadds are read, and what cannot be used is refused with its reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from astroclip_bench.errors import DataError
 from astroclip_bench.records import WAVELENGTH_START_ANGSTROM, WAVELENGTH_STEP_ANGSTROM
 from dataset_builders.desi_legacy.coadd import Arm, combine_arms, read_coadd
-from dataset_builders.desi_legacy.cutout import read_cutout
 
 fits = pytest.importorskip("astropy.io.fits")
 
@@ -88,65 +87,3 @@ def test_hdus_are_found_by_name(realdata, tmp_path):
 def test_a_redrock_file_is_no_coadd(realdata):
     with pytest.raises(DataError, match=r"redrock-4-80613.*HDU B_WAVELENGTH is missing"):
         read_coadd(realdata / "desi/redrock-4-80613-thru20210324.fits")
-
-
-@pytest.mark.parametrize(
-    ("name", "magnitudes"),
-    [("zoobot_example_a", (16.00, 15.01, 14.26)), ("zoobot_example_b", (18.23, 17.70, 17.25))],
-)
-def test_fluxes_of_a_real_cutout(realdata, name, magnitudes):
-    cutout = read_cutout(realdata / f"legacy/{name}.fits")
-    assert cutout.image.shape == (3, 152, 152)
-    assert cutout.image.dtype == np.float32
-    y, x = np.mgrid[:152, :152]
-    peak = np.unravel_index(cutout.image[1, 60:92, 60:92].argmax(), (32, 32)) + np.array([60, 60])
-    aperture = np.hypot(y - peak[0], x - peak[1]) * 0.262 <= 8.0
-    found = 22.5 - 2.5 * np.log10(cutout.image[:, aperture].sum(axis=1))
-    np.testing.assert_allclose(found, magnitudes, atol=0.02)
-    assert 0 <= cutout.ra < 360
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("gzdecals_example_a", r"pixel scale 0.100 arcsec; expected the native 0.262 arcsec"),
-        ("gzdecals_example_bad_pix", r"of the g band is exactly zero, so the band is missing"),
-        ("gzdecals_example_incomplete", r"truncated .*expected a whole FITS file"),
-    ],
-)
-def test_cutouts_that_cannot_be_used(realdata, name, message):
-    with pytest.raises(DataError, match=rf"{name}\.fits: .*{message}"):
-        read_cutout(realdata / f"legacy/{name}.fits")
-
-
-def write_cutout(path, shape=(3, 160, 160), bands="grz", scale_deg=0.262 / 3600, value=1.0):
-    hdu = fits.PrimaryHDU(np.full(shape, value, np.float32))
-    hdu.header["BANDS"] = bands
-    hdu.header["CRVAL1"], hdu.header["CRVAL2"] = 10.0, 20.0
-    hdu.header["CD1_1"], hdu.header["CD2_2"] = -scale_deg, scale_deg
-    hdu.writeto(path)
-    return path
-
-
-def test_bands_are_taken_by_name(tmp_path):
-    path = write_cutout(tmp_path / "four.fits", (4, 160, 160), "griz")
-    with fits.open(path, mode="update") as hdus:
-        hdus[0].data[...] = np.arange(4)[:, None, None] + 1.0
-    cutout = read_cutout(path)
-    assert cutout.image[:, 0, 0].tolist() == [1.0, 2.0, 4.0]
-    assert (cutout.ra, cutout.dec) == (10.0, 20.0)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"shape": (3, 100, 160)}, "160 by 100 pixels; expected at least 152 by 152"),
-        ({"bands": "gr", "shape": (2, 160, 160)}, "2 planes of bands g, r; expected the bands g, r and z"),
-        ({"bands": ""}, "3 planes of bands unnamed"),
-        ({"shape": (160, 160)}, "no image cube in the first HDU"),
-        ({"value": np.nan}, "69312 pixels are not finite"),
-    ],
-)
-def test_headers_and_pixels_are_checked(tmp_path, options, message):
-    with pytest.raises(DataError, match=rf"odd\.fits: .*{message}"):
-        read_cutout(write_cutout(tmp_path / "odd.fits", **options))

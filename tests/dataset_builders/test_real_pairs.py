@@ -13,9 +13,9 @@ from astroclip_bench.datasets import check_dataset, numpy_to_arrow, open_dataset
 from astroclip_bench.embedders import check_embedder, embed_split, load_embedder
 from astroclip_bench.records import COLUMNS, DatasetInfo, image_modality, record_schema, spectrum_modality
 from dataset_builders.desi_legacy.coadd import read_coadd
-from dataset_builders.desi_legacy.cutout import read_cutout
 from dataset_builders.parquet import build_dataset
 from dataset_builders.splits import healpix_pixel, split_of_pixel
+from dataset_builders.upstream.legacy_cutout import read_cutout
 from dataset_builders.validate import select_splits
 
 pytest.importorskip("astropy.io.fits")
