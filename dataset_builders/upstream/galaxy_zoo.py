@@ -141,7 +141,7 @@ class GalaxyZooDecals:
 def majority_answer(
     fractions: npt.NDArray[np.float64], answers: tuple[str, ...], enough: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.object_]:
-    """Return the answer with the most votes, None where that is not one answer alone.
+    """Return the answer with the most votes; None where that is not one answer alone, or a fraction is missing.
 
     Parameters
     ----------
@@ -152,11 +152,10 @@ def majority_answer(
     enough
         Whether there are votes enough for a label, (n,).
     """
-    known = np.nan_to_num(fractions, nan=0.0)
-    most = known.max(axis=1)
-    leaders = (known > most[:, None] - TIE_TOLERANCE).sum(axis=1)
-    label = np.array(answers, object)[known.argmax(axis=1)]
-    return np.where(enough & (most > 0) & (leaders == 1), label, None)
+    most = fractions.max(axis=1, keepdims=True)
+    alone = (fractions > most - TIE_TOLERANCE).sum(axis=1) == 1
+    label = np.array(answers, object)[fractions.argmax(axis=1)]
+    return np.where(enough & alone, label, None)
 
 
 def _wanted() -> dict[str, pa.DataType]:
