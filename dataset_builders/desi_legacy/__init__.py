@@ -1,1 +1,1 @@
-"""DESI spectra and Legacy Survey images, in the formats their owners publish."""
+"""Cross-matched DESI spectra and Legacy Survey images, with PROVABGS and Galaxy Zoo labels."""

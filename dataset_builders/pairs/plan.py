@@ -22,6 +22,9 @@ CORE_COLUMN = "core"
 """Flag of the rows that belong to a partition of the sky; the others surround it, to decide about those."""
 MATCHED = OUTCOMES[: len(METHODS)]
 AB_ZERO_POINT_NMGY = 22.5
+MASS = "log_stellar_mass"
+MASS_TOLERANCE_DEX = 0.01
+CONFLICT = "with another stellar mass"
 POINTERS = ("spectrum_file", "spectrum_row", "image_file", "image_row")
 NOT_LABELS = ("row", FILE_COLUMN, "target_id", "ra", "dec", "redshift", "mag_r")
 """Columns of a label catalogue that are not taken over: the spectrum and the image say the same at first hand."""
@@ -49,7 +52,9 @@ class Planner:
     columns
         Names of the columns to carry into the data set, as far as spectra, images and labels have them.
     labels
-        Catalogues joined by TARGETID; where two have the same column, an earlier one's value comes first.
+        Catalogues joined by TARGETID; where two have the same column, an earlier one's value comes first. A row whose
+        stellar mass differs from an earlier catalogue's by more than `MASS_TOLERANCE_DEX` comes from another fit, and
+        is left out, so that one galaxy's labels belong together.
     votes
         Catalogues joined by position, within `votes_radius_arcsec`, one to one.
     radius_arcsec
@@ -78,8 +83,9 @@ class Planner:
         joined: dict[str, int] = {}
         core = _core(pairs)
         for catalogue in self.labels:
-            pairs, found = _with_labels(pairs, catalogue)
+            pairs, found, conflict = _with_labels(pairs, catalogue)
             joined[catalogue.name] = int((found & core).sum())
+            joined[f"{catalogue.name}, {CONFLICT}"] = int((conflict & core).sum())
         for catalogue in self.votes:
             pairs, found = _with_votes(pairs, catalogue, self.votes_radius_arcsec)
             joined[catalogue.name] = int((found & core).sum())
@@ -179,12 +185,28 @@ def _joined(spectra: pa.Table, images: pa.Table, matches: Matches) -> pa.Table:
     return pairs.append_column("match_separation", pa.array(matches.separation_arcsec.astype(np.float32)))
 
 
-def _with_labels(pairs: pa.Table, catalogue: LabelTables) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    """Join a catalogue by TARGETID, and tell which pairs it has."""
+def _with_labels(
+    pairs: pa.Table, catalogue: LabelTables
+) -> tuple[pa.Table, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Join a catalogue by TARGETID; tell which pairs got its labels, and which have others that contradict them."""
     target_id = _numpy(pairs, "target_id")
     wanted = pc.field("target_id").isin(pa.array(target_id))
     labels = _read(catalogue, wanted)
-    return _looked_up(pairs, labels, _place_of(target_id, _numpy(labels, "target_id")))
+    place = _place_of(target_id, _numpy(labels, "target_id"))
+    conflict = _mass_differs(pairs, labels, place)
+    pairs, found = _looked_up(pairs, labels, np.where(conflict, -1, place))
+    return pairs, found, conflict
+
+
+def _mass_differs(pairs: pa.Table, labels: pa.Table, place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    if MASS not in pairs.schema.names or MASS not in labels.schema.names or not labels.num_rows:
+        return np.zeros(pairs.num_rows, bool)
+    difference = np.abs(_floats(pairs, MASS) - _floats(labels, MASS)[place])
+    return np.asarray((place >= 0) & (difference > MASS_TOLERANCE_DEX))
+
+
+def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    return np.asarray(table[name].cast(pa.float64()).to_numpy())
 
 
 def _with_votes(
@@ -254,7 +276,9 @@ def _match_step(spectra: pa.Table, matches: Matches) -> dict[str, Any]:
 
 
 def _match_counts(core: npt.NDArray[np.bool_], matches: Matches) -> dict[str, int]:
-    counts = {name: int((core & (matches.method == method)).sum()) for name, method in zip(MATCHED, METHODS, strict=True)}
+    counts = {
+        name: int((core & (matches.method == method)).sum()) for name, method in zip(MATCHED, METHODS, strict=True)
+    }
     return {**counts, AMBIGUOUS: int((core & matches.ambiguous).sum())}
 
 

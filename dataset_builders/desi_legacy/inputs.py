@@ -1,0 +1,65 @@
+"""Which reader reads what the user points at, told by the names of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from astroclip_bench.errors import DataError
+from astroclip_bench.records import Column
+from dataset_builders.upstream.desi_coadd import DesiCoadds
+from dataset_builders.upstream.fastspecfit import FastSpecFit, fastspecfit_columns
+from dataset_builders.upstream.galaxy_zoo import GalaxyZooDecals, morphology_columns, vote_columns
+from dataset_builders.upstream.legacy_cutout import LegacyCutouts
+from dataset_builders.upstream.legacy_mmu import MmuLegacyImages
+from dataset_builders.upstream.legacy_stein import SteinImages
+from dataset_builders.upstream.multimodal_universe import MmuSpectra
+from dataset_builders.upstream.provabgs import Provabgs, provabgs_columns
+from dataset_builders.upstream.provabgs_multimodal import ProvabgsMultimodal, merged_columns
+
+SPECTRA: Mapping[str, Any] = {"coadd-*.fits": DesiCoadds, "*.hdf5": MmuSpectra, "*.parquet": MmuSpectra}
+IMAGES: Mapping[str, Any] = {
+    "images_npix152_*.h5": SteinImages,
+    "*.hdf5": MmuLegacyImages,
+    "*.parquet": MmuLegacyImages,
+    "*.fits": LegacyCutouts,
+}
+LABELS: Mapping[str, Any] = {
+    "*provabgs*.sv3*.hdf5": Provabgs,
+    "*.fits": FastSpecFit,
+    "*.hdf5": ProvabgsMultimodal,
+    "*.parquet": ProvabgsMultimodal,
+}
+"""Pattern of file names -> the reader; the first pattern that some file below the folder has decides."""
+
+LABEL_COLUMNS = {
+    Provabgs: provabgs_columns,
+    ProvabgsMultimodal: merged_columns,
+    FastSpecFit: fastspecfit_columns,
+    GalaxyZooDecals: lambda: [*morphology_columns(), *vote_columns()],
+}
+"""Reader -> the columns it fills."""
+
+
+def reader_for(place: Path, readers: Mapping[str, Any], what: str) -> Any:
+    """Return the reader class for a file or folder.
+
+    Raises
+    ------
+    DataError
+        If there is no such place, or no file in it that a reader knows.
+    """
+    place = place.expanduser()
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder", f"the {what}", "check the path")
+    for pattern, reader in readers.items():
+        if place.match(pattern) if place.is_file() else next(place.rglob(pattern), None):
+            return reader
+    raise DataError(f"{place}: no {what} in it or below", f"files {', '.join(readers)}", "check the path")
+
+
+def label_columns(readers: list[Any]) -> tuple[Column, ...]:
+    """Return the columns that label readers fill, each once, in the order of the readers."""
+    columns = [column for reader in readers for column in LABEL_COLUMNS[type(reader)]()]
+    return tuple({column.name: column for column in columns}.values())

@@ -1,0 +1,96 @@
+"""What the data set is called, and what its card says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from astroclip_bench.records import Column, DatasetInfo
+from dataset_builders.source import Configuration
+from dataset_builders.upstream.galaxy_zoo import VOTES_REQUIRED_COLUMN, morphology_columns, vote_columns
+from dataset_builders.upstream.provabgs_multimodal import merged_columns
+
+VERSION = "1.0"
+
+INFO = DatasetInfo(
+    name="desi-legacy",
+    version=VERSION,
+    title="DESI spectra and Legacy Survey images of the same galaxies",
+    description=(
+        "Optical spectra of the Dark Energy Spectroscopic Instrument, three arms on one grid with inverse variance, "
+        "beside g, r, z images of the DESI Legacy Imaging Surveys, with redshifts and, where a catalogue of the galaxy "
+        "was given, stellar masses with their posteriors, ages, metallicities, star-formation rates and morphology."
+    ),
+    license="CC-BY-4.0",
+    citation=(
+        "Spectra and redshifts: DESI Collaboration et al. (2024), AJ 168, 58 (Early Data Release), or DESI Collaboration "
+        "et al. (2025), arXiv:2503.14745 (Data Release 1). Images: Dey et al. (2019), AJ 157, 168; Stein et al. (2021), "
+        "arXiv:2110.13151, where their files were used. Labels: Hahn et al. (2023), ApJ 945, 16 (PROVABGS); Walmsley et "
+        "al. (2022), MNRAS 509, 3966 (Galaxy Zoo DECaLS); Moustakas et al. (2023), ASCL 2308.005 (FastSpecFit). The "
+        "pairing follows AstroCLIP: Parker, Lanusse et al. (2024), MNRAS 531, 4990."
+    ),
+    simulated=False,
+)
+
+SECTIONS: Mapping[str, str] = {
+    "What a row is": (
+        "One galaxy that has both a spectrum and an image. `object_id` is its TARGETID. `ra` and `dec` are those of the "
+        "spectrum's target, and `healpix` and `split` follow from them. Of a target observed in several surveys or "
+        "programmes the spectrum with the largest `deltachi2` is kept; of an object that is in several image files, the "
+        "first.\n\n"
+        "A spectrum and an image belong together if the TARGETID, which encodes imaging release, brick and object, is "
+        "the same on both sides and the positions agree within 5 arcsec; where one side carries none, or one of another "
+        "release, if each is the other's nearest on the sky within the radius of the build. `match_method`, "
+        "`match_separation` and `match_ambiguous` tell how each pair came about."
+    ),
+    "Licences": (
+        "DESI public data and the Legacy Surveys' images are under CC BY 4.0; PROVABGS and FastSpecFit are value-added "
+        "catalogues of DESI under the same licence; the Galaxy Zoo DECaLS votes are under CC BY 4.0. Whoever "
+        "redistributes a build gives credit to each, in the words that the surveys' own pages ask for."
+    ),
+    "Limits": (
+        "* The galaxies are those that the given cuts, catalogues and images have in common. That is no volume- or "
+        "flux-limited sample: the completeness of fibre assignment varies over the sky, and PROVABGS covers the Bright "
+        "Galaxy Survey alone.\n"
+        "* Stellar masses, ages, metallicities and star-formation rates are the outcome of models fitted to the same "
+        "photometry and spectra that an embedder sees. A model can learn the fit's habits, not only the galaxies.\n"
+        "* A fibre covers 1.5 arcsec of a galaxy; spectra are not scaled to the whole galaxy's flux.\n"
+        "* Galaxy Zoo votes cover bright, nearby galaxies of the south, and say what volunteers saw.\n"
+        "* `train`, `validation` and `test` never share a HEALPix pixel, but a large galaxy or a cluster can lie "
+        "across the border of two pixels."
+    ),
+    "Known defects": (
+        "* PROVABGS rows with log stellar mass above 12.2, which its author warns of, are left out. Its W1 magnitude and "
+        "its colour for the survey's cut were de-reddened with a wrong factor and are not taken over.\n"
+        "* The camera coadd follows one rule of desispec, named in `manifest.json`: spectra differ from files coadded "
+        "with another version in the two overlaps of the arms (5760 to 5800 and 7520 to 7620 angstrom).\n"
+        "* Images keep stars, neighbours and artefacts. Those with a band that is missing or not finite are left out, "
+        "and counted below."
+    ),
+}
+
+CONFIGURATIONS: Mapping[str, Configuration] = {
+    "provabgs": Configuration(
+        ("redshift", "ebv", *(column.name for column in merged_columns())),
+        "log_stellar_mass",
+        "Labels of the rows with a stellar mass, posterior samples included; no images or spectra",
+    ),
+    "galaxy_zoo": Configuration(
+        ("redshift", "mag_r", *(column.name for column in (*morphology_columns(), *vote_columns()))),
+        VOTES_REQUIRED_COLUMN,
+        "Morphology labels, vote counts and fractions of the rows with votes; no images or spectra",
+    ),
+}
+
+
+def payload_columns(mask: bool, resolution: bool) -> Sequence[Column]:
+    """Return the columns that come with a spectrum if they are asked for."""
+    import pyarrow as pa
+
+    from astroclip_bench.records import N_WAVELENGTH, nested_list
+    from dataset_builders.upstream.desi_arms import N_DIAGONALS
+
+    columns = {
+        "mask": (mask, nested_list((N_WAVELENGTH,), pa.uint32()), "Bits of desispec's specmask; 0 is good"),
+        "resolution": (resolution, nested_list((N_DIAGONALS, N_WAVELENGTH)), "Diagonals of the resolution matrix"),
+    }
+    return [Column(name, dtype, "", text, "modality") for name, (wanted, dtype, text) in columns.items() if wanted]

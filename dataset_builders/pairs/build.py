@@ -1,0 +1,319 @@
+"""From readers to a data set folder: index, plan and write, each going on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from astroclip_bench.datasets.arrays import array_shape
+from astroclip_bench.datasets.digests import json_digest
+from astroclip_bench.datasets.manifest import BUILD_FOLDER, MANIFEST_NAME, read_manifest
+from astroclip_bench.errors import DataError, StorageError
+from astroclip_bench.files import atomic_path, storage_errors, write_json
+from astroclip_bench.progress import Progress
+from astroclip_bench.records import (
+    COLUMNS,
+    Column,
+    DatasetInfo,
+    image_modality,
+    photometry_modality,
+    preview_column,
+    record_schema,
+    spectrum_modality,
+)
+from dataset_builders.pairs.columns import LABELS, PAIR_PROPERTIES, PHOTOMETRY_BANDS
+from dataset_builders.pairs.index import IndexedFiles, index_files
+from dataset_builders.pairs.plan import LabelTables, Plan, Planner, merge_plans
+from dataset_builders.pairs.source import PairSource, Payloads
+from dataset_builders.parquet import build_dataset
+from dataset_builders.source import Configuration
+from dataset_builders.upstream.reader import PayloadReader, Reader
+
+SHARD_ROWS = 1000
+"""Pairs in a shard: 340 MB before compression."""
+REQUEST_NAME = "request.json"
+PLAN_FOLDER = "plan"
+PLAN_RECORD = "plan.json"
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+"""Gives, for the name of a stage, what to call with the work done and its total."""
+
+
+@dataclass(frozen=True)
+class PairRequest:
+    """What to build.
+
+    Parameters
+    ----------
+    info, sections
+        The data set's name and texts, and the sections of its card.
+    labels, votes
+        Label catalogues joined by TARGETID, and by position.
+    columns
+        The columns that the label catalogues fill, besides the labels of the record.
+    payload_columns
+        Columns that the spectra's reader loads besides flux and ivar: mask, resolution.
+    configurations
+        Name -> selection of columns; one whose required column is not there is left out.
+    radius_arcsec
+        Largest separation of spectrum and image where they are matched on the sky.
+    """
+
+    info: DatasetInfo
+    spectra: PayloadReader
+    images: PayloadReader
+    labels: tuple[Reader, ...] = ()
+    votes: tuple[Reader, ...] = ()
+    columns: tuple[Column, ...] = ()
+    payload_columns: tuple[Column, ...] = ()
+    configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    sections: Mapping[str, str] = field(default_factory=dict)
+    radius_arcsec: float = 1.0
+    preview: bool = True
+    checksums: bool = True
+    shard_rows: int = SHARD_ROWS
+
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """Every reader, by the name of its folder of index files."""
+        catalogues = {f"labels-{number}": reader for number, reader in enumerate((*self.labels, *self.votes))}
+        return {"spectra": self.spectra, "images": self.images, **catalogues}
+
+    def light_columns(self) -> list[Column]:
+        """Return the columns that a plan may carry, those of the position first, in the order of the record."""
+        position = [COLUMNS[name] for name in ("object_id", "ra", "dec", "healpix", "split")]
+        photometry = [COLUMNS[f"flux_{band}"] for band in PHOTOMETRY_BANDS]
+        labels = [COLUMNS[name] for name in LABELS]
+        columns = [*position, *photometry, *labels, *self.columns, *PAIR_PROPERTIES]
+        return list({column.name: column for column in columns}.values())
+
+    def digest(self) -> str:
+        """Return the digest of what decides the data set: options, and the files by name, size and time of change."""
+        files = {
+            key: [[str(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in reader.files()]
+            for key, reader in self.readers.items()
+        }
+        options = {key: [reader.name, dict(reader.options())] for key, reader in self.readers.items()}
+        columns = [column.name for column in (*self.light_columns(), *self.payload_columns)]
+        own = [self.info.name, self.info.version, self.radius_arcsec, self.preview, self.checksums, self.shard_rows]
+        return json_digest([files, options, columns, own])
+
+
+def build_pairs(
+    request: PairRequest,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    stage: Stage = lambda name: nullcontext(lambda done, total: None),
+) -> Path:
+    """Build the data set folder of a request, or complete one that was interrupted.
+
+    Parameters
+    ----------
+    out
+        A folder that is new, empty, or of an interrupted build of the same request.
+    workers
+        Processes; the values are the same for any number.
+    scheduler
+        Address of a Dask scheduler. The index becomes HATS catalogues, matching runs partition by partition, and its
+        workers write the shards; they need to see all files under the same paths.
+
+    Raises
+    ------
+    DataError
+        If an upstream file cannot be used, nothing matches, or `out` holds something else.
+    StorageError
+        If the disk is full or not writable, or another process is building in the folder.
+    """
+    out = Path(out).expanduser().absolute()
+    digest = request.digest()
+    if _is_finished(out, digest):
+        return out
+    with _work_folder(out, digest) as work:
+        indexed = {}
+        for key, reader in request.readers.items():
+            with stage(f"indexing {reader.name}") as progress:
+                indexed[key] = index_files(
+                    reader,
+                    work / "index" / key,
+                    checksums=request.checksums,
+                    workers=workers,
+                    scheduler=scheduler,
+                    progress=progress,
+                )
+        with stage("matching") as progress:
+            plan = _plan(request, indexed, work, scheduler, progress)
+    source = _source(request, indexed, plan, digest)
+    with stage("writing") as progress:
+        return build_dataset(source, out, workers=workers, scheduler=scheduler, progress=progress)
+
+
+@dataclass(frozen=True)
+class _WrittenPlan:
+    """The plan on disk, in pieces of `SHARD_ROWS` rows."""
+
+    files: tuple[Path, ...]
+    sizes: tuple[int, ...]
+    schema: pa.Schema
+    bands: tuple[str, ...]
+    record: Mapping[str, Any]
+
+
+def _plan(
+    request: PairRequest, indexed: Mapping[str, IndexedFiles], work: Path, scheduler: str | None, progress: Progress
+) -> _WrittenPlan:
+    record_path = work / PLAN_RECORD
+    if not record_path.is_file():
+        planner = _planner(request, indexed)
+        if scheduler is None:
+            plan = planner(indexed["spectra"].read(), indexed["images"].read())
+        else:
+            plan = _plan_on_dask(planner, indexed, work, scheduler, progress)
+        _write_plan(plan, work, request.shard_rows)
+    with storage_errors(record_path):
+        content = json.loads(record_path.read_bytes())
+    files = tuple(work / PLAN_FOLDER / f"{number:05d}.parquet" for number in range(len(content["sizes"])))
+    schema = pq.read_schema(files[0])
+    return _WrittenPlan(files, tuple(content["sizes"]), schema, tuple(content["bands"]), content["record"])
+
+
+def _planner(request: PairRequest, indexed: Mapping[str, IndexedFiles]) -> Planner:
+    tables = [LabelTables.of(indexed[f"labels-{number}"]) for number in range(len(request.labels) + len(request.votes))]
+    return Planner(
+        columns=tuple(column.name for column in request.light_columns()),
+        labels=tuple(tables[: len(request.labels)]),
+        votes=tuple(tables[len(request.labels) :]),
+        radius_arcsec=request.radius_arcsec,
+    )
+
+
+def _plan_on_dask(
+    planner: Planner, indexed: Mapping[str, IndexedFiles], work: Path, scheduler: str, progress: Progress
+) -> Plan:
+    from dataset_builders.pairs.partitions import plan_partitions
+
+    return merge_plans(*plan_partitions(planner, indexed["spectra"], indexed["images"], work, scheduler, progress))
+
+
+def _write_plan(plan: Plan, work: Path, shard_rows: int) -> None:
+    """Write the plan in pieces, and last the record that says it is whole."""
+    if not plan.table.num_rows:
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in plan.steps[-1]["dropped"].items() if count)
+        raise DataError(f"no spectrum matches an image ({reasons})", todo="check that both cover the same sky")
+    starts = range(0, plan.table.num_rows, shard_rows)
+    for number, start in enumerate(starts):
+        with atomic_path(work / PLAN_FOLDER / f"{number:05d}.parquet") as temporary:
+            pq.write_table(plan.table.slice(start, shard_rows), temporary, compression="zstd")
+    sizes = [min(shard_rows, plan.table.num_rows - start) for start in starts]
+    content = {"sizes": sizes, "bands": _complete_bands(plan.table), "record": plan.record()}
+    write_json(work / PLAN_RECORD, content)
+
+
+def _complete_bands(table: pa.Table) -> list[str]:
+    """Return the bands in which every pair has a flux; the record has no row without its photometry."""
+    present = [band for band in PHOTOMETRY_BANDS if f"flux_{band}" in table.schema.names]
+    return [band for band in present if pc.all(pc.is_finite(table[f"flux_{band}"]), skip_nulls=False).as_py() is True]
+
+
+def _source(request: PairRequest, indexed: Mapping[str, IndexedFiles], plan: _WrittenPlan, digest: str) -> PairSource:
+    columns = _record_columns(request, plan)
+    names = {column.name for column in columns}
+    modalities = [image_modality(), spectrum_modality()]
+    if plan.bands:
+        modalities.append(photometry_modality(plan.bands))
+    record = {
+        "request": digest,
+        "inputs": [entry for index in indexed.values() for entry in index.inputs()],
+        "options": {
+            **{reader.name: dict(reader.options()) for reader in request.readers.values()},
+            "radius_arcsec": request.radius_arcsec,
+        },
+        **plan.record,
+        "steps": [*(index.step() for index in indexed.values()), *plan.record["steps"]],
+    }
+    return PairSource(
+        info=request.info,
+        schema=record_schema(request.info, columns, modalities),
+        plan=plan.files,
+        sizes=plan.sizes,
+        spectra=Payloads.of("spectrum", indexed["spectra"], request.spectra),
+        images=Payloads.of("image", indexed["images"], request.images),
+        record=record,
+        sections=request.sections,
+        configurations={
+            name: Configuration(
+                tuple(column for column in entry.columns if column in names), entry.required, entry.description
+            )
+            for name, entry in request.configurations.items()
+            if entry.required in names
+        },
+    )
+
+
+def _record_columns(request: PairRequest, plan: _WrittenPlan) -> list[Column]:
+    """Return the columns of the data set: position, picture, image and spectrum, then what the plan carries."""
+    incomplete = {f"flux_{band}" for band in PHOTOMETRY_BANDS if band not in plan.bands}
+    light = [
+        _of_planned_type(column, plan.schema)
+        for column in request.light_columns()
+        if column.name in plan.schema.names and column.name not in incomplete
+    ]
+    position = [column for column in light if column.role in ("identifier", "position")]
+    heavy = [COLUMNS[name] for name in ("image", "flux", "ivar")]
+    preview = [preview_column()] if request.preview else []
+    return [*position, *preview, *heavy, *request.payload_columns, *light[len(position) :]]
+
+
+def _of_planned_type(column: Column, schema: pa.Schema) -> Column:
+    """Check that a planned column can become the record's."""
+    found = schema.field(column.name).type
+    if array_shape(found) != array_shape(column.dtype):
+        raise DataError(f"column {column.name!r} has type {found}", f"{column.dtype}")
+    return column
+
+
+def _is_finished(out: Path, digest: str) -> bool:
+    if not (out / MANIFEST_NAME).is_file():
+        return False
+    manifest = read_manifest(out)
+    if manifest.build.get("request") != digest:
+        raise DataError(
+            f"{out}: holds the data set {manifest.name} {manifest.version}, made from other files or with other options",
+            todo="choose another --out, or remove the folder",
+        )
+    return True
+
+
+@contextmanager
+def _work_folder(out: Path, digest: str) -> Iterator[Path]:
+    """Give the folder in which index and plan are kept until the data set is finished; for one process at a time."""
+    from filelock import FileLock, Timeout
+
+    work = out / BUILD_FOLDER
+    with storage_errors(out):
+        if out.is_dir() and any(path.name != BUILD_FOLDER for path in out.iterdir()) and not work.is_dir():
+            raise DataError(f"{out}: not empty, and no data set", "a new or empty folder", "choose another --out")
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(work / "plan.lock")
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(f"{out}: another process is building here", todo="wait for it to end") from error
+        with lock:
+            note = work / REQUEST_NAME
+            if note.is_file() and json.loads(note.read_bytes()) != digest:
+                raise DataError(
+                    f"{out}: an unfinished build from other files or with other options",
+                    todo="run its own command again, choose another --out, or remove the folder",
+                )
+            write_json(note, digest)
+            yield work
