@@ -1,15 +1,17 @@
-"""`astroclip-bench data`: build, describe and check data sets."""
+"""`astroclip-bench data`: fetch, build, describe, check and publish data sets."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
+from astroclip_bench.cli.download import download_command
 from astroclip_bench.plugins import load_plugin, plugin_names
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, describe and check data sets.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, build, check and publish data sets.")
 
 DataArgument = Annotated[
     str,
@@ -18,40 +20,73 @@ DataArgument = Annotated[
 RevisionOption = Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")]
 
 
-class BuilderGroup(TyperGroup):
-    """One sub-command for each entry point of the group `astroclip_bench.builders`, imported only when it is run."""
+class PluginGroup(TyperGroup):
+    """One sub-command for each entry point of a group, imported only when it is run or its help is asked for."""
+
+    group: ClassVar[str]
+    """Name of the group, without the package's prefix."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the builders' names."""
-        return plugin_names("builders")
+        """Return the names of the group's entry points."""
+        return plugin_names(self.group)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command made from a builder's function and its annotations."""
-        if cmd_name not in plugin_names("builders"):
+        """Return the command made from a function and its annotations."""
+        if cmd_name not in plugin_names(self.group):
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(load_plugin("builders", cmd_name))
+        single.command(cmd_name)(self.command_of(load_plugin(self.group, cmd_name)))
         return typer.main.get_command(single)
 
+    def command_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that runs the command; here, what the entry point names."""
+        return function
 
-build = typer.Typer(
-    cls=BuilderGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Build a data set folder from survey files or a simulation.\n\n"
+
+class BuilderGroup(PluginGroup):
+    """The builders of data sets."""
+
+    group = "builders"
+
+
+class DownloadGroup(PluginGroup):
+    """The lists of upstream files, each with the options that all downloads have."""
+
+    group = "downloads"
+
+    def command_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the command that fetches what the function lists."""
+        return download_command(function)
+
+
+def _group(kind: type[PluginGroup], help_text: str) -> typer.Typer:
+    group = typer.Typer(cls=kind, no_args_is_help=True, rich_markup_mode=None, help=help_text)
+
+    @group.callback()
+    def _nothing() -> None:
+        pass
+
+    return group
+
+
+build = _group(
+    BuilderGroup,
+    "Build a data set folder from survey files or a simulation.\n\n"
     "\b\n"
     "Examples:\n"
     "  astroclip-bench data build mock --size 4000 --out mock --workers 2\n"
     "  astroclip-bench data build sdss-photometry --catalogue FILE.fits --out sdss",
 )
-
-
-@build.callback()
-def _build() -> None:
-    pass
-
-
+download = _group(
+    DownloadGroup,
+    "Fetch the surveys' own files over HTTP: resumed where it broke off, checked, measured before it starts.\n\n"
+    "\b\n"
+    "Examples:\n"
+    "  astroclip-bench data download desi-coadds --release edr --healpix 26065 --out edr --dry-run\n"
+    "  astroclip-bench data download provabgs --out provabgs --yes",
+)
 app.add_typer(build, name="build")
+app.add_typer(download, name="download")
 
 
 @app.command("info")
