@@ -154,8 +154,9 @@ def majority_answer(
     """
     most = fractions.max(axis=1, keepdims=True)
     alone = (fractions > most - TIE_TOLERANCE).sum(axis=1) == 1
-    label = np.array(answers, object)[fractions.argmax(axis=1)]
-    return np.where(enough & alone, label, None)
+    label: npt.NDArray[np.object_] = np.array(answers, object)[fractions.argmax(axis=1)]
+    label[~(enough & alone)] = None
+    return label
 
 
 def _wanted() -> dict[str, pa.DataType]:

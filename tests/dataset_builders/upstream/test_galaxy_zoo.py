@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tiny_source import TinySource
 
+from astroclip_bench.datasets import check_dataset, open_dataset
 from astroclip_bench.datasets.arrays import numpy_to_arrow
+from astroclip_bench.embedders import load_embedder
 from astroclip_bench.errors import DataError
+from astroclip_bench.evaluation import evaluate
 from astroclip_bench.records import COLUMNS, MORPHOLOGY_QUESTIONS, morphology_label
+from dataset_builders.parquet import build_dataset
 from dataset_builders.upstream.galaxy_zoo import (
     VOTES_REQUIRED_COLUMN,
     GalaxyZooDecals,
@@ -173,3 +178,33 @@ def test_a_damaged_catalogue_is_refused(tmp_path):
             GalaxyZooDecals(tmp_path / name).index(tmp_path / name)
     with pytest.raises(DataError, match="not a readable table of votes"):
         read(tmp_path, frame.astype({"dec": str}).assign(dec="south"))
+
+
+class MorphologySource(TinySource):
+    """The tiny data set with a morphology label more: text, and missing in a third of the rows."""
+
+    def __post_init__(self) -> None:
+        """Put the label's column into the schema."""
+        super().__post_init__()
+        self.schema = self.schema.append(COLUMNS["morphology_bar"].field())
+
+    def make(self, first: int, count: int) -> pa.RecordBatch:
+        """Return the galaxies with the label."""
+        whole = self.schema
+        self.schema = whole.remove(whole.get_field_index("morphology_bar"))
+        batch = super().make(first, count)
+        self.schema = whole
+        answers = (*MORPHOLOGY_QUESTIONS["bar"][:2], None)
+        labels = pa.array([answers[row % 3] for row in range(first, first + count)], pa.string())
+        return pa.RecordBatch.from_arrays([*batch.columns, labels], schema=whole)
+
+
+def test_a_data_set_with_labels_of_text_is_evaluated(tmp_path):
+    dataset = open_dataset(build_dataset(MorphologySource(n_shards=2, shard_rows=300), tmp_path / "out"))
+    assert check_dataset(dataset.folder).rows == 600
+    assert dataset.labels == ["redshift", "morphology_bar"]
+    read = [value for split in dataset.splits.values() for value in split.column("morphology_bar")]
+    assert {value: read.count(value) for value in ("strong", "weak", None)} == {"strong": 200, "weak": 200, None: 200}
+    result = evaluate(load_embedder("photometry"), dataset, tasks=["redshift"], floors=[], use_cache=False)
+    assert set(result.dataset["splits"]["test"]["labels_digest"]) == {"redshift", "morphology_bar"}
+    assert result.scores
