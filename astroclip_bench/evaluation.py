@@ -114,7 +114,8 @@ def evaluate(
     embedder
         What is scored. It is checked by `check_embedder` first; a breach of the contract ends the evaluation.
     dataset
-        From `open_dataset`. Its train split is the reference set, its test split the queries.
+        From `open_dataset`. Its train split is the reference set, its test split the queries. Where it has no train
+        split, retrieval is scored alone.
     tasks
         Names of tasks; all of them by default. With fewer, the result is marked incomplete.
     limit
@@ -139,7 +140,7 @@ def evaluate(
     EmbedderError
         If the embedder breaks its contract.
     DataError
-        If the data set lacks a split, or shares no modality with the embedder.
+        If the data set lacks a test split, or shares no modality with the embedder.
     TaskError
         If none of the tasks can be scored on it.
     ResultError
@@ -192,10 +193,12 @@ def evaluate(
 
 
 def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
-    for name in (REFERENCE_SPLIT, QUERY_SPLIT):
-        if name not in dataset.splits or not dataset.splits[name].rows:
-            raise DataError(f"{dataset.info.name} has no {name} split", todo="build it larger, or from more of the sky")
-    chosen = {name: dataset.splits[name] for name in (REFERENCE_SPLIT, QUERY_SPLIT)}
+    chosen = {name: dataset.splits[name] for name in (REFERENCE_SPLIT, QUERY_SPLIT) if name in dataset.splits}
+    # Without a train split there is still retrieval, among the test objects; without a test split there is nothing.
+    if len(chosen) < 2 or not chosen[QUERY_SPLIT].rows:
+        raise DataError(
+            f"{dataset.info.name} has no {QUERY_SPLIT} split", todo="build it larger, or from more of the sky"
+        )
     return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
 
 
@@ -260,6 +263,7 @@ def _reason_against(task: Task, embedder: Embedder, inputs: Inputs) -> str | Non
 
     from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
     from astroclip_bench.tasks.protocols import get_protocol
+    from astroclip_bench.tasks.retrieval import SMALLEST_POOL
 
     if not _pairs(task, embedder, inputs):
         modalities = inputs.modalities(embedder)
@@ -267,7 +271,8 @@ def _reason_against(task: Task, embedder: Embedder, inputs: Inputs) -> str | Non
             return f"{embedder.info.name} does not embed its modalities into one space"
         return f"needs two modalities; {embedder.info.name} and the data set share {', '.join(modalities)}"
     if task.target is None:
-        return None
+        rows = inputs.splits[QUERY_SPLIT].rows
+        return None if rows >= SMALLEST_POOL else f"a search among {rows} {QUERY_SPLIT} object tells nothing"
     if task.target not in inputs.dataset.labels:
         return f"the data set has no label {task.target}"
     voters = max(get_protocol(name).k or 0 for name in task.protocols)

@@ -134,6 +134,37 @@ def test_a_data_set_without_test_rows_is_refused(dataset):
         evaluate(load_embedder("photometry"), lacking)
 
 
+def rows_of(view, count):
+    return dataclasses.replace(view, selected=np.arange(view.rows) < count)
+
+
+def with_rows(dataset, train, test):
+    splits = dataset.splits
+    return dataclasses.replace(
+        dataset,
+        splits={**splits, "train": rows_of(splits["train"], train), "test": rows_of(splits["test"], test)},
+    )
+
+
+@pytest.mark.parametrize(("train", "test"), [(0, 11), (9, 11), (0, 2)])
+def test_a_handful_of_pairs_is_scored_on_retrieval_alone(dataset, train, test):
+    result = evaluate(load_embedder("mean"), with_rows(dataset, train, test))
+    assert {score.task for score in result.scores} == {"retrieval"}
+    assert {score.n for score in result.scores} == {test}
+    assert [result.dataset["splits"][name]["rows"] for name in ("train", "test")] == [train, test]
+    assert "train objects have the label redshift, and it takes 64" in result.not_applicable["redshift"]
+    (recall,) = result.find(metric="recall@1", reference="image")
+    assert recall.value == recall.chance == pytest.approx(1 / test)
+    assert f"{train} train / {test} test" in render(result)
+
+
+@pytest.mark.parametrize("train", [0, 9])
+def test_one_test_object_is_no_pool_to_search(dataset, train):
+    with pytest.raises(TaskError, match=r"retrieval: a search among 1 test object tells nothing") as caught:
+        evaluate(load_embedder("mean"), with_rows(dataset, train, 1))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_table_names_the_data_and_says_that_it_is_simulated(result):
     text = render(result)
     assert "tiny 1.0 (SIMULATED data" in text

@@ -84,7 +84,7 @@ def check_embedder(
     Parameters
     ----------
     dataset
-        Where the objects come from: a data set (its train split), or modalities to make synthetic inputs for, or
+        Where the objects come from: a data set (its first split with rows), or modalities to make synthetic inputs for, or
         None for synthetic inputs like the mock survey's.
     modalities
         Names of those to check; by default all that both sides have.

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from astroclip_bench.embedders.embed import Split
 from astroclip_bench.errors import DataError
-from astroclip_bench.records import Modality, image_modality, photometry_modality, spectrum_modality
+from astroclip_bench.records import SPLITS, Modality, image_modality, photometry_modality, spectrum_modality
 
-SAMPLE_SPLIT = "train"
 SAMPLE_ROWS = 8
 NOISE_SCALE = {"nmgy": 0.02}
 """Standard deviation of the noise in synthetic samples, by unit; 1 for any other."""
@@ -55,12 +54,12 @@ def list_modalities(inputs: Inputs) -> dict[str, Modality]:
 
 
 def take_samples(inputs: Inputs, names: Sequence[str], rows: int = SAMPLE_ROWS) -> Iterator[Sample]:
-    """Yield the first objects of the train split, or synthetic ones, modality by modality.
+    """Yield the first objects of the first split that has any (train before all), or synthetic ones, by modality.
 
     Raises
     ------
     DataError
-        If the data set has no train split or no rows in it.
+        If the data set has no rows.
     """
     modalities = list_modalities(inputs)
     for name in names:
@@ -124,10 +123,11 @@ def _profile(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
 
 
 def _first_rows(dataset: Dataset, modality: Modality, rows: int) -> Sample:
-    split = dataset.splits.get(SAMPLE_SPLIT)
-    batch = next(iter(split.batches(list(modality.columns), rows)), None) if split is not None else None
-    if batch is None or not batch.object_ids:
-        raise DataError(f"the data set has no rows in its {SAMPLE_SPLIT} split", "at least one")
+    splits = [dataset.splits[name] for name in SPLITS if name in dataset.splits]
+    batches = (next(iter(split.batches(list(modality.columns), rows)), None) for split in splits)
+    batch = next((batch for batch in batches if batch is not None and batch.object_ids), None)
+    if batch is None:
+        raise DataError("the data set has no rows", "at least one")
     arrays = {name: _read_only(np.array(array)) for name, array in batch.arrays.items()}
     return Sample(modality, list(batch.object_ids), arrays)
 

@@ -31,6 +31,8 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 POOL_SIZE = 1_000
+SMALLEST_POOL = 2
+"""In a pool of one every search succeeds."""
 RECALL_AT = (1, 5, 10)
 RETURNED_PERCENT = (1, 5, 10, 20, 50)
 MEDIAN_RANK = "median_rank_fraction"
