@@ -21,22 +21,25 @@ from astroclip_bench.errors import DataError
 from astroclip_bench.records import IMAGE_BANDS, IMAGE_SIZE, PIXEL_SCALE_ARCSEC
 from dataset_builders.fits import native, open_fits
 from dataset_builders.resample_image import mean_over_pixels
-from dataset_builders.upstream.legacy_image import central_pixels, image_faults
+from dataset_builders.upstream.legacy_image import (
+    BANDS_MISSING,
+    NOT_NATIVE,
+    PIXEL_SCALE_TOLERANCE,
+    central_pixels,
+    image_faults,
+    is_native,
+)
 from dataset_builders.upstream.reader import GOOD, Index, Payload, list_files
 
 log = logging.getLogger(__name__)
 
-PIXEL_SCALE_TOLERANCE = 1e-3
-"""Relative difference of the pixel scale that still counts as native: a tenth of a pixel at the edge."""
 NORTH_FROM_DEC_DEG = 32.375
 """Above it, north of the Galactic plane, the surveys (and the viewer) use Bok and Mosaic-3 instead of DECam."""
 
 DAMAGED = "file damaged"
 NO_CUBE = "no image cube"
-BANDS_MISSING = "bands g, r, z not all in the file"
 NO_WCS = "no celestial WCS"
 NOT_NORTH_UP = "not north up and east left"
-NOT_NATIVE = "pixel scale not native"
 TOO_SMALL = "field too small"
 
 
@@ -81,7 +84,7 @@ class Frame:
     @property
     def native(self) -> bool:
         """Whether the pixels are those of the survey."""
-        return abs(self.scale_arcsec / PIXEL_SCALE_ARCSEC - 1) <= PIXEL_SCALE_TOLERANCE
+        return bool(is_native(self.scale_arcsec))
 
 
 @dataclass(frozen=True)

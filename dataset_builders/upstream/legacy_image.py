@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from astroclip_bench.records import IMAGE_BANDS, IMAGE_SIZE
+from astroclip_bench.records import IMAGE_BANDS, IMAGE_SIZE, PIXEL_SCALE_ARCSEC
 from dataset_builders.upstream.desi_targets import BITS, encode_target_id
 from dataset_builders.upstream.reader import GOOD
 
@@ -14,6 +17,11 @@ MAX_ZERO_FRACTION = 0.5
 NOT_FINITE = "image not finite"
 BAND_MISSING = {band: f"{band} band missing (mostly exactly zero)" for band in IMAGE_BANDS}
 OFF_THE_SKY = "position not on the sky"
+BANDS_MISSING = "bands g, r, z not all in the file"
+NOT_NATIVE = "pixel scale not native"
+
+PIXEL_SCALE_TOLERANCE = 1e-3
+"""Relative difference of the pixel scale that still counts as native: a tenth of a pixel at the edge."""
 
 RELEASES = {
     "south": (5000, 7000, 8000, 9010, 9012, 9999, 10000, 10300),
@@ -42,6 +50,11 @@ def image_faults(image: npt.NDArray[np.float32]) -> npt.NDArray[np.object_]:
     return faults
 
 
+def is_native(scale_arcsec: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Tell which pixel scales are that of the survey."""
+    return np.asarray(np.abs(np.asarray(scale_arcsec) / PIXEL_SCALE_ARCSEC - 1) <= PIXEL_SCALE_TOLERANCE)
+
+
 def on_the_sky(ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Tell which positions, in degrees, are in range; NaN is not."""
     return (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
@@ -63,8 +76,18 @@ def imaging_target_id(
     return target_id
 
 
-def hemispheres(release: npt.NDArray[np.integer], otherwise: str | None) -> npt.NDArray[np.object_]:
-    """Return "north" or "south" for each release number, and `otherwise` for one not in the table."""
+def hemispheres(release: npt.NDArray[np.integer], path: Path) -> npt.NDArray[np.object_]:
+    """Return "north" or "south" by release; where that is not in the table, as the nearest folder's name says, or None."""
+    otherwise = hemisphere_of_path(path)
     numbers, inverse = np.unique(release, return_inverse=True)
     names = np.array([HEMISPHERE_OF_RELEASE.get(int(number), otherwise) for number in numbers], object)
-    return names[inverse]
+    return np.asarray(names[inverse])
+
+
+def hemisphere_of_path(path: Path) -> str | None:
+    """Return the hemisphere that the nearest folder names, as in ``images/south`` or ``dr10_south_21``."""
+    for folder in path.parents:
+        words = {"north", "south"} & set(re.split(r"[^a-z]+", folder.name.lower()))
+        if len(words) == 1:
+            return words.pop()
+    return None

@@ -76,13 +76,12 @@ class SteinImages:
                     raise DataError(f"{path}: {key!r} has {len(array)} rows", f"{rows}, as 'images' has")
                 light[key] = array[:]
         ra, dec = light["ra"].astype(np.float64), light["dec"].astype(np.float64)
-        folder = path.parent.name
         columns = {
             "row": np.arange(rows),
             "target_id": imaging_target_id(light["release"], light["brickid"], light["objid"]),
             "ra": ra,
             "dec": dec,
-            "hemisphere": hemispheres(light["release"], folder if folder in ("north", "south") else None),
+            "hemisphere": hemispheres(light["release"], path),
             "inds": light["inds"].astype(np.int64),
             "ebv": light["ebv"].astype(np.float32),
             **{f"flux_{band}": light["flux"][:, i].astype(np.float32) for i, band in enumerate(IMAGE_BANDS)},
