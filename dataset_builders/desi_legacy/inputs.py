@@ -16,7 +16,7 @@ from dataset_builders.upstream.legacy_mmu import MmuLegacyImages
 from dataset_builders.upstream.legacy_stein import SteinImages
 from dataset_builders.upstream.multimodal_universe import MmuSpectra
 from dataset_builders.upstream.provabgs import Provabgs, provabgs_columns
-from dataset_builders.upstream.provabgs_multimodal import ProvabgsMultimodal, merged_columns
+from dataset_builders.upstream.provabgs_multimodal import ProvabgsMultimodal, multimodal_columns
 
 SPECTRA: Mapping[str, Any] = {"coadd-*.fits": DesiCoadds, "*.hdf5": MmuSpectra, "*.parquet": MmuSpectra}
 IMAGES: Mapping[str, Any] = {
@@ -35,7 +35,7 @@ LABELS: Mapping[str, Any] = {
 
 LABEL_COLUMNS = {
     Provabgs: provabgs_columns,
-    ProvabgsMultimodal: merged_columns,
+    ProvabgsMultimodal: multimodal_columns,
     FastSpecFit: fastspecfit_columns,
     GalaxyZooDecals: lambda: [*morphology_columns(), *vote_columns()],
 }

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from astroclip_bench.records import Column, DatasetInfo
 from dataset_builders.source import Configuration
 from dataset_builders.upstream.galaxy_zoo import VOTES_REQUIRED_COLUMN, morphology_columns, vote_columns
-from dataset_builders.upstream.provabgs_multimodal import merged_columns
+from dataset_builders.upstream.provabgs import provabgs_columns
+from dataset_builders.upstream.provabgs_multimodal import multimodal_columns
 
 VERSION = "1.0"
 
@@ -70,7 +71,7 @@ SECTIONS: Mapping[str, str] = {
 
 CONFIGURATIONS: Mapping[str, Configuration] = {
     "provabgs": Configuration(
-        ("redshift", "ebv", *(column.name for column in merged_columns())),
+        ("redshift", "ebv", *(column.name for column in (*provabgs_columns(), *multimodal_columns()))),
         "log_stellar_mass",
         "Labels of the rows with a stellar mass, posterior samples included; no images or spectra",
     ),

@@ -34,7 +34,7 @@ from dataset_builders.upstream.provabgs import (
     missing_to_nan,
     provabgs_columns,
 )
-from dataset_builders.upstream.reader import Index, Reader, list_files
+from dataset_builders.upstream.reader import Index, list_files
 
 PROPERTIES = ("age", "metallicity", "log_ssfr")
 """The labels that the original catalogue does not have."""
@@ -57,9 +57,6 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 POSITIVE = ("log_stellar_mass", "age", "metallicity")
 """What is positive where it is known."""
-
-MASS_TOLERANCE_DEX = 0.01
-MAX_CONFLICT_FRACTION = 0.01
 
 
 @dataclass(frozen=True)
@@ -114,93 +111,10 @@ class ProvabgsMultimodal:
         return label_index(columns, self.max_log_stellar_mass)
 
 
-@dataclass(frozen=True)
-class MergedLabels:
-    """The labels of the original catalogue with those of the variant.
-
-    Parameters
-    ----------
-    index
-        The index of the original, with the columns `PROPERTIES` besides; NaN where the variant has none.
-    counts
-        What the targets were found in -> number of targets.
-    """
-
-    index: Index
-    counts: Mapping[str, int]
-
-
-def merged_columns() -> list[Column]:
-    """Return the record's columns that `merge_provabgs` gives, besides the position."""
-    return [*provabgs_columns(), *(COLUMNS[name] for name in PROPERTIES)]
-
-
-def merge_provabgs(
-    original: Index,
-    variant: Index,
-    tolerance_dex: float = MASS_TOLERANCE_DEX,
-    max_conflict_fraction: float = MAX_CONFLICT_FRACTION,
-) -> MergedLabels:
-    """Add the labels that only the variant has to the rows of the original, by TARGETID.
-
-    Both derive from one fit, so the stellar masses must agree; where they do not, the variant's labels are left out
-    and the target counted.
-
-    Raises
-    ------
-    DataError
-        If no target is in both, or the masses differ in more than `max_conflict_fraction` of those that are.
-    """
-    common, left, right = np.intersect1d(
-        original.columns["target_id"], variant.columns["target_id"], assume_unique=True, return_indices=True
-    )
-    if not len(common):
-        raise DataError("no target is in both PROVABGS tables", "two forms of the same catalogue", "check the files")
-    difference = original.columns["log_stellar_mass"][left] - variant.columns["log_stellar_mass"][right]
-    agree = np.abs(difference) <= tolerance_dex
-    conflicts = int((~agree).sum())
-    if conflicts > max_conflict_fraction * len(common):
-        raise DataError(
-            f"the stellar masses of {conflicts} of {len(common)} targets differ between the two PROVABGS tables",
-            f"agreement to {tolerance_dex:g} dex",
-            "check that both are of the same version",
-        )
-    added = {}
-    for name in PROPERTIES:
-        added[name] = np.full(len(original), np.nan, np.float32)
-        added[name][left[agree]] = variant.columns[name][right[agree]]
-    counts = {
-        "in both": len(common) - conflicts,
-        "in both, stellar masses differ": conflicts,
-        "in the original alone": len(original) - len(common),
-        "in the variant alone": len(variant) - len(common),
-    }
-    return MergedLabels(Index({**original.columns, **added}, original.read, original.dropped), counts)
-
-
-def read_labels(reader: Reader) -> Index:
-    """Return the labels of all files of a reader as one index, one row a target.
-
-    `row` counts through the files in their order. A target in several files is kept from the first of them, or from
-    the first that has a stellar mass, and counted.
-
-    Parameters
-    ----------
-    reader
-        A label reader whose index has `target_id` and `log_stellar_mass`.
-    """
-    indices = [reader.index(path) for path in reader.files()]
-    offsets = np.cumsum([0, *(index.read for index in indices)])
-    columns = {
-        name: np.concatenate([np.asarray(index.columns[name]) for index in indices]) for name in indices[0].columns
-    }
-    row = columns.pop("row") + np.repeat(offsets[:-1], [len(index) for index in indices])
-    whole = label_index(columns, None)
-    dropped: dict[str, int] = {}
-    for counts in (*(index.dropped for index in indices), whole.dropped):
-        for reason, count in counts.items():
-            dropped[reason] = dropped.get(reason, 0) + count
-    return Index({**whole.columns, "row": row[whole.columns["row"]]}, int(offsets[-1]), dropped)
+def multimodal_columns() -> list[Column]:
+    """Return the record's columns that the variant fills, besides the position."""
+    own = [column for column in provabgs_columns() if column.name in KEYS]
+    return [*own, *(COLUMNS[name] for name in PROPERTIES)]
 
 
 def log_specific_rate(

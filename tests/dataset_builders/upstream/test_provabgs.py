@@ -16,9 +16,6 @@ from dataset_builders.upstream.provabgs import Provabgs, provabgs_columns
 from dataset_builders.upstream.provabgs_multimodal import (
     ProvabgsMultimodal,
     exact_integers,
-    merge_provabgs,
-    merged_columns,
-    read_labels,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:table path was not set")
@@ -342,56 +339,3 @@ def test_a_damaged_file_of_the_variant_is_named(tmp_path):
         only(ProvabgsMultimodal(as_hdf5(tmp_path, variant(AVG_SFR=None))))
     with pytest.raises(DataError, match=r"column TAGE_MW has shape \(5,\); expected \(6,\)"):
         only(ProvabgsMultimodal(as_hdf5(tmp_path, variant(TAGE_MW=np.ones(5)))))
-
-
-def test_partitions_join_to_one_table(tmp_path):
-    first, second = variant(), variant()
-    second["object_id"] = second["object_id"] + 2 * 5
-    as_hdf5(tmp_path, first, 7)
-    as_hdf5(tmp_path, second, 8)
-    reader = ProvabgsMultimodal(tmp_path)
-    labels = read_labels(reader)
-    assert labels.read == 12
-    assert labels.dropped["target repeated"] == 1
-    assert labels.columns["row"].tolist() == [*range(6), *range(7, 12)]
-    np.testing.assert_array_equal(labels.columns["target_id"], FIRST_TARGET + 2 * np.arange(11))
-
-
-def merged(tmp_path, columns, **options):
-    original = only(Provabgs(written(tmp_path / "a.provabgs.hdf5", catalogue(8))))
-    return merge_provabgs(original, only(ProvabgsMultimodal(as_hdf5(tmp_path, columns))), **options)
-
-
-def test_the_variant_adds_its_labels_to_the_original(tmp_path):
-    columns = variant(8)
-    columns["object_id"][7] += 1000
-    result = merged(tmp_path, columns)
-    assert result.counts == {
-        "in both": 7,
-        "in both, stellar masses differ": 0,
-        "in the original alone": 1,
-        "in the variant alone": 1,
-    }
-    assert {column.name for column in merged_columns()} < set(result.index.columns)
-    np.testing.assert_allclose(result.index.columns["age"][:7], columns["TAGE_MW"][:7, 0], rtol=1e-6)
-    assert all(np.isnan(result.index.columns[name][7]) for name in ("age", "metallicity", "log_ssfr"))
-    assert result.index.columns["log_stellar_mass_samples"].shape == (8, 100)
-
-
-def test_targets_whose_masses_differ_get_no_labels_of_the_variant(tmp_path):
-    columns = variant(8)
-    columns["PROVABGS_LOGMSTAR_BF"][3] += 0.5
-    result = merged(tmp_path, columns, max_conflict_fraction=0.2)
-    assert result.counts["in both, stellar masses differ"] == 1
-    assert np.flatnonzero(np.isnan(result.index.columns["log_ssfr"])).tolist() == [3]
-
-
-def test_tables_that_do_not_belong_together_are_refused(tmp_path):
-    columns = variant(8)
-    columns["PROVABGS_LOGMSTAR_BF"][3] += 0.5
-    with pytest.raises(DataError, match="the stellar masses of 1 of 8 targets differ"):
-        merged(tmp_path, columns)
-    (tmp_path / "a.provabgs.hdf5").unlink()
-    columns["object_id"] += 1000
-    with pytest.raises(DataError, match="no target is in both"):
-        merged(tmp_path, columns)
