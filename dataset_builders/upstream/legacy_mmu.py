@@ -215,9 +215,8 @@ def _planes(image: pa.Array, name: str, path: Path) -> npt.NDArray[Any]:
 
 
 def _is_list(values: pa.Array) -> bool:
-    return (
-        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
-    )
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(kind(values.type) for kind in kinds)
 
 
 def _length(lists: pa.Array, name: str, path: Path) -> int:
