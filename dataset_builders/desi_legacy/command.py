@@ -59,6 +59,8 @@ def build(
     spectrum_reader = inputs.reader_for(spectra, inputs.SPECTRA, "DESI spectra")(spectra)
     if isinstance(spectrum_reader, DesiCoadds):
         spectrum_reader = DesiCoadds(spectra, cuts, coadd_rule, zcatalog=zcatalog, resolution=resolution)
+    else:
+        spectrum_reader = replace(spectrum_reader, cuts=cuts)
     image_reader = inputs.reader_for(images, inputs.IMAGES, "images")(images)
     if isinstance(image_reader, LegacyCutouts):
         image_reader = replace(image_reader, resample=resample)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from astroclip_bench.errors import DataError
-from astroclip_bench.records import Column
+from astroclip_bench.records import Column, uncertainty_column
 from dataset_builders.upstream.desi_coadd import DesiCoadds
-from dataset_builders.upstream.fastspecfit import FastSpecFit, fastspecfit_columns
+from dataset_builders.upstream.fastspecfit import FastSpecFit
 from dataset_builders.upstream.galaxy_zoo import GalaxyZooDecals, morphology_columns, vote_columns
 from dataset_builders.upstream.legacy_cutout import LegacyCutouts
 from dataset_builders.upstream.legacy_mmu import MmuLegacyImages
@@ -36,10 +36,10 @@ LABELS: Mapping[str, Any] = {
 LABEL_COLUMNS = {
     Provabgs: provabgs_columns,
     ProvabgsMultimodal: multimodal_columns,
-    FastSpecFit: fastspecfit_columns,
+    FastSpecFit: lambda: [uncertainty_column("log_stellar_mass")],
     GalaxyZooDecals: lambda: [*morphology_columns(), *vote_columns()],
 }
-"""Reader -> the columns it fills."""
+"""Reader -> the columns it fills besides the labels of `dataset_builders.pairs.columns.LABELS`."""
 
 
 def reader_for(place: Path, readers: Mapping[str, Any], what: str) -> Any:
