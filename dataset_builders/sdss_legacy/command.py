@@ -36,7 +36,9 @@ def build(
       astroclip-bench data build sdss-legacy --pairs pairs --split test --out real-pairs
       astroclip-bench evaluate --data real-pairs
     """  # noqa: D301 - the escape is typer's mark for text to leave as it is
+    from astroclip_bench.datasets.manifest import read_manifest
     from astroclip_bench.progress import progress_bar
+    from astroclip_bench.tasks.retrieval import SMALLEST_POOL
     from dataset_builders.parquet import build_dataset
     from dataset_builders.sdss_legacy.source import SdssLegacy
 
@@ -49,3 +51,7 @@ def build(
         typer.echo(
             f"{step['step']}: {step['kept']:,} of {step['read']:,} rows; left out: {reasons or 'none'}", err=True
         )
+    counts = read_manifest(folder).counts
+    typer.echo("; ".join(f"{rows:,} {name}" for name, rows in counts.items()), err=True)
+    if counts["test"] < SMALLEST_POOL:
+        typer.echo("too few test pairs to score anything on; --split test puts all of them there", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mini_sdss import write_spectrum
 
 from astroclip_bench.errors import DataError, StorageError
 from dataset_builders.upstream.sdss_spectrum import SdssSpectra
@@ -12,48 +13,6 @@ fits = pytest.importorskip("astropy.io.fits")
 
 WAVELENGTH = 3600.0 + 0.8 * np.arange(7781)
 H_ALPHA, OII = 6564.614, 3729.875  # angstrom in vacuum, as the SDSS line fits name them
-
-
-def mini(path, *, case=str.lower, table="SPECOBJ", spectrum=None, objects=None, header=(), rows=1):
-    """Write a file in the upstream layout; columns given as None are left out."""
-    loglam = np.float32(3.58 + 1e-4 * np.arange(3800))
-    spectrum = {
-        "flux": np.full(3800, 5.0, np.float32),
-        "loglam": loglam,
-        "ivar": np.full(3800, 4.0, np.float32),
-        "and_mask": np.zeros(3800, np.int32),
-    } | (spectrum or {})
-    objects = {
-        "PLUG_RA": 150.0,
-        "PLUG_DEC": 2.0,
-        "Z": 0.1,
-        "Z_ERR": 1e-5,
-        "ZWARNING": 4,
-        "CLASS": "GALAXY",
-        "SUBCLASS": "",
-        "SN_MEDIAN_ALL": 9.5,
-        "PLATE": 266,
-        "MJD": 51630,
-        "FIBERID": 7,
-        "SPECOBJID": "  299535582055393280",
-        "BESTOBJID": 1237650795683184714,
-        "RCHI2DIFF": 0.5,
-        "DOF": 3000,
-    } | (objects or {})
-    formats = {np.dtype("f4"): "E", np.dtype("f8"): "D", np.dtype("i4"): "J", np.dtype("i8"): "K"}
-    hdus = []
-    for name, columns in (("COADD", spectrum), (table, {key: [value] * rows for key, value in objects.items()})):
-        made = []
-        for key, values in columns.items():
-            array = np.asarray(values)
-            if array.dtype != object:
-                code = formats.get(array.dtype) or f"{max(array.dtype.itemsize // 4, 1)}A"
-                made.append(fits.Column(case(key), format=code, array=array))
-        hdus.append(fits.BinTableHDU.from_columns(made, name=name))
-    primary = fits.PrimaryHDU()
-    primary.header.update({"VACUUM": True, "BUNIT": "1E-17 erg/cm^2/s/Ang", **dict(header)})
-    fits.HDUList([primary, *hdus]).writeto(path)
-    return path
 
 
 def one(reader, path):
@@ -128,7 +87,7 @@ def test_the_integral_is_that_of_the_file(realdata):
 @pytest.mark.parametrize("case", [str.lower, str.upper])
 @pytest.mark.parametrize("table", ["SPECOBJ", "SPECALL", "SPALL"])
 def test_layouts_of_other_releases(tmp_path, case, table):
-    path = mini(tmp_path / "spec-0266-51630-0007.fits", case=case, table=table)
+    path = write_spectrum(tmp_path / "spec-0266-51630-0007.fits", case=case, table=table)
     row, faults = one(SdssSpectra(tmp_path), path)
     assert row["object_id"].tolist() == ["sdss-0266-51630-0007"]
     assert (row["specobjid"][0], row["bestobjid"][0]) == ("299535582055393280", "1237650795683184714")
@@ -141,7 +100,7 @@ def test_layouts_of_other_releases(tmp_path, case, table):
 def test_masked_pixels_and_their_bits(tmp_path):
     ivar, mask, flux = np.full(3800, 4.0, np.float32), np.zeros(3800, np.int32), np.full(3800, 5.0, np.float32)
     ivar[1000:1010], mask[1000:1010], flux[1000:1010] = 0, 1 << 22, 1e6
-    path = mini(tmp_path / "spec-a.fits", spectrum={"ivar": ivar, "and_mask": mask, "flux": flux})
+    path = write_spectrum(tmp_path / "spec-a.fits", spectrum={"ivar": ivar, "and_mask": mask, "flux": flux})
     row, _ = one(SdssSpectra(tmp_path), path)
     hole = 10 ** (3.58 + 1e-4 * np.array([1000.5, 1008.5]))
     inside = (hole[0] < WAVELENGTH) & (hole[1] > WAVELENGTH)
@@ -158,14 +117,14 @@ def test_masked_pixels_and_their_bits(tmp_path):
     ],
 )
 def test_spectra_without_signal_are_faults(tmp_path, spectrum, fault):
-    path = mini(tmp_path / "spec-a.fits", spectrum=spectrum)
+    path = write_spectrum(tmp_path / "spec-a.fits", spectrum=spectrum)
     payload = SdssSpectra(tmp_path).load(path, np.zeros(2, np.int64))
     assert payload.faults.tolist() == [fault] * 2
     assert payload.columns["flux"].shape == (2, 7781)
 
 
 def test_a_position_off_the_sphere_is_dropped_and_counted(tmp_path):
-    index = SdssSpectra(tmp_path).index(mini(tmp_path / "spec-a.fits", objects={"PLUG_DEC": -999.0}))
+    index = SdssSpectra(tmp_path).index(write_spectrum(tmp_path / "spec-a.fits", objects={"PLUG_DEC": -999.0}))
     assert (len(index), index.read, dict(index.dropped)) == (0, 1, {"position not on the sphere": 1})
 
 
@@ -182,7 +141,7 @@ def test_a_position_off_the_sphere_is_dropped_and_counted(tmp_path):
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, options, message):
-    path = mini(tmp_path / "spec-bad.fits", **options)
+    path = write_spectrum(tmp_path / "spec-bad.fits", **options)
     with pytest.raises(DataError, match=message) as caught:
         one(SdssSpectra(tmp_path), path)
     assert "spec-bad.fits" in str(caught.value)
@@ -193,7 +152,7 @@ def test_missing_and_truncated_files(tmp_path):
         SdssSpectra(tmp_path).files()
     with pytest.raises(StorageError, match="No such file"):
         SdssSpectra(tmp_path).index(tmp_path / "spec-none.fits")
-    whole = mini(tmp_path / "spec-a.fits").read_bytes()
+    whole = write_spectrum(tmp_path / "spec-a.fits").read_bytes()
     (tmp_path / "spec-b.fits").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"spec-b\.fits: truncated"):
         SdssSpectra(tmp_path).index(tmp_path / "spec-b.fits")
