@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ IMAGES: Mapping[str, Any] = {
     "*.fits": LegacyCutouts,
 }
 LABELS: Mapping[str, Any] = {
-    "*provabgs*.sv3*.hdf5": Provabgs,
+    "*provabgs*.hdf5": Provabgs,
     "*.fits": FastSpecFit,
     "*.hdf5": ProvabgsMultimodal,
     "*.parquet": ProvabgsMultimodal,
 }
 """Pattern of file names -> the reader; the first pattern that some file below the folder has decides."""
 
-LABEL_COLUMNS = {
+LABEL_COLUMNS: Mapping[type, Callable[[], list[Column]]] = {
     Provabgs: provabgs_columns,
     ProvabgsMultimodal: multimodal_columns,
     FastSpecFit: lambda: [uncertainty_column("log_stellar_mass")],
