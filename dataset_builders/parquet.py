@@ -7,8 +7,8 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from dataset_builders.source import RecordSource, build_record, configurations, 
 from dataset_builders.splits import SPLIT_RULES
 
 FINGERPRINT_NAME = "fingerprint.json"
-VERSIONED_PACKAGES = ("astroclip-bench", "numpy", "pyarrow")
+VERSIONED_PACKAGES = ("astroclip-bench", "astropy", "dask", "h5py", "hats", "numpy", "pyarrow", "scipy")
 
 
 def build_dataset(
@@ -134,10 +134,19 @@ def _build_entry(source: RecordSource, fingerprint: str, dropped: dict[str, int]
     return {
         "fingerprint": fingerprint,
         "split_rule": SPLIT_RULES[source.info.split_rule],
-        "software": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
+        "software": {"python": platform.python_version(), **_installed_versions()},
         **build_record(source),
         "dropped_while_loading": dict(sorted(dropped.items())),
     }
+
+
+def _installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that values may depend on, as far as they are installed."""
+    found = {}
+    for name in VERSIONED_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _is_finished(out: Path, fingerprint: str) -> bool:
