@@ -124,10 +124,10 @@ def _read_list(path: Path) -> list[dict[str, str]]:
     with storage_errors(path), path.open(newline="", encoding="utf-8") as handle:
         try:
             reader = csv.DictReader(handle)
-            lines = list(reader)
+            names, lines = reader.fieldnames or (), list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a readable list ({error})", "comma-separated text") from error
-    missing = [name for name in LIST_COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in LIST_COLUMNS if name not in names]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing", ", ".join(LIST_COLUMNS))
     short = next(
