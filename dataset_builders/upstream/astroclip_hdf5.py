@@ -81,8 +81,8 @@ class AstroClipHdf5:
                 here = np.flatnonzero((rows >= first) & (rows < first + group["size"]))
                 if len(here):
                     inside = rows[here] - first
-                    image[here] = planes_first(_read(group["images"], inside), str(path))
-                    flux[here] = _read(group["spectra"], inside).reshape(len(here), N_WAVELENGTH)
+                    image[here] = planes_first(read_rows(group["images"], inside), str(path))
+                    flux[here] = read_rows(group["spectra"], inside).reshape(len(here), N_WAVELENGTH)
                 first += group["size"]
         return Payload({"image": image, "flux": flux}, pair_faults(image, flux))
 
@@ -148,10 +148,3 @@ def _groups(file: Any) -> Iterator[dict[str, Any]]:
         if len(set(sizes.values())) > 1:
             raise DataError(f"{file.filename}: group '{name}' has rows {sizes}", "as many of each")
         yield {"number": int(name), "size": sizes["images"], **arrays}
-
-
-def _read(dataset: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return rows of an `h5py.Dataset`; a run of rows is read as one piece, which is many times faster."""
-    if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-        return np.asarray(dataset[rows[0] : rows[0] + len(rows)])
-    return read_rows(dataset, rows)

@@ -8,8 +8,7 @@ and test of 70, 15 and 15 %, which is not AstroCLIP's split) and ``EiffL/AstroCL
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from astroclip_bench.errors import DataError
-from astroclip_bench.files import storage_errors
 from astroclip_bench.records import N_WAVELENGTH
 from dataset_builders.upstream.astroclip_hdf5 import PLANES_FIRST, finite_redshifts, pair_faults, planes_first
+from dataset_builders.upstream.nested import nested_to_numpy
+from dataset_builders.upstream.parquet_rows import open_parquet, row_batches
+from dataset_builders.upstream.provabgs_multimodal import exact_integers
 from dataset_builders.upstream.reader import Index, Payload, list_files
 
 SPELLINGS = {
@@ -35,8 +36,6 @@ SPELLINGS = {
 
 SPLIT_WORDS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 """Word at the beginning of a file's or its folder's name -> the split it stands for."""
-
-BATCH_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class AstroClipParquet:
 
     def index(self, path: Path) -> Index:
         """Return the light columns of the rows whose redshift is finite."""
-        with _open(path) as file:
+        with open_parquet(path) as file:
             names = _columns(file, path)
             table = file.read(columns=[names["target_id"], names["redshift"]])
         redshift = table[names["redshift"]].cast(pa.float64()).to_numpy()
         return finite_redshifts(
             {
                 "row": np.arange(len(redshift)),
-                "target_id": _integers(table[names["target_id"]], path),
+                "target_id": exact_integers(table[names["target_id"]], f"{path}: column {names['target_id']!r}"),
                 "redshift": redshift,
                 "file_split": np.full(len(redshift), split_of_file(path)),
             }
@@ -74,16 +73,15 @@ class AstroClipParquet:
         rows = np.asarray(rows, np.int64)
         image = np.empty((len(rows), *PLANES_FIRST), np.float32)
         flux = np.empty((len(rows), N_WAVELENGTH), np.float32)
-        with _open(path) as file:
+        with open_parquet(path) as file:
             names = _columns(file, path)
-            for first, batch in _batches(file, rows, [names["image"], names["flux"]]):
-                here = np.flatnonzero((rows >= first) & (rows < first + batch.num_rows))
-                images = planes_first(_nested(batch[names["image"]], path, names["image"]), str(path))
-                spectra = _nested(batch[names["flux"]], path, names["flux"])
+            for places, within, batch in row_batches(file, rows, [names["image"], names["flux"]]):
+                images = nested_to_numpy(batch[names["image"]], f"{path}: column {names['image']!r}")
+                spectra = nested_to_numpy(batch[names["flux"]], f"{path}: column {names['flux']!r}")
                 if spectra.shape[1:] not in ((N_WAVELENGTH,), (N_WAVELENGTH, 1)):
                     raise DataError(f"{path}: spectra of shape {spectra.shape[1:]}", f"({N_WAVELENGTH},)")
-                image[here] = images[rows[here] - first]
-                flux[here] = spectra.reshape(-1, N_WAVELENGTH)[rows[here] - first]
+                image[places] = planes_first(images, str(path))[within]
+                flux[places] = spectra.reshape(-1, N_WAVELENGTH)[within]
         return Payload({"image": image, "flux": flux}, pair_faults(image, flux))
 
 
@@ -106,15 +104,6 @@ def split_of_file(path: Path) -> str:
     )
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with storage_errors(path), pq.ParquetFile(path) as file:
-            yield file
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error})", todo="download the file again") from error
-
-
 def _columns(file: pq.ParquetFile, path: Path) -> dict[str, str]:
     """Return what is read -> the name of its column in this file."""
     present = file.schema_arrow.names
@@ -126,54 +115,3 @@ def _columns(file: pq.ParquetFile, path: Path) -> dict[str, str]:
             raise DataError(f"{path}: {problem} among {', '.join(present)}", f"one column for {what}")
         found[what] = names[0]
     return found
-
-
-def _batches(
-    file: pq.ParquetFile, rows: npt.NDArray[np.int64], columns: list[str]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the batches that hold any of `rows`, each with the number of its first row."""
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    first = 0
-    for group, size in enumerate(sizes):
-        start = first
-        first += size
-        if not ((rows >= start) & (rows < first)).any():
-            continue
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-            if ((rows >= start) & (rows < start + batch.num_rows)).any():
-                yield start, batch
-            start += batch.num_rows
-
-
-def _integers(column: pa.ChunkedArray, path: Path) -> npt.NDArray[np.int64]:
-    """Return TARGETIDs, from integers or their decimal digits."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
-        raise DataError(f"{path}: TARGETIDs of type {column.type}", "int64, or text")
-    try:
-        values: npt.NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: a TARGETID is no whole number ({error})") from error
-    return values
-
-
-def _nested(column: pa.Array, path: Path, name: str) -> npt.NDArray[Any]:
-    """Return nested lists, of fixed length or not, as an array (n, ...); all rows have one shape.
-
-    Raises
-    ------
-    DataError
-        If the lengths differ from row to row, or a value is null.
-    """
-    import pyarrow.compute as pc
-
-    values = column.storage if isinstance(column, pa.ExtensionArray) else column
-    shape = [len(values)]
-    while pa.types.is_nested(values.type):
-        lengths = pc.min_max(pc.list_value_length(values)).as_py()
-        if values.null_count or lengths["min"] != lengths["max"]:
-            raise DataError(f"{path}: column {name!r} has rows of different shapes, or none", "one shape in all rows")
-        shape.append(lengths["max"])
-        values = values.flatten()
-    if values.null_count:
-        raise DataError(f"{path}: column {name!r} has {values.null_count} null values", "numbers throughout")
-    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(shape)

@@ -189,7 +189,7 @@ def test_identifiers_as_text(pairs, tmp_path):
     ("name", "column", "message"),
     [
         ("redshift", None, "no column redshift or redshifts or z among image, spectrum, targetid"),
-        ("targetid", pa.array([1.0, 2.0, 3.0]), "TARGETIDs of type double"),
+        ("targetid", pa.array([1.0, 2.0, 3.0]), "column 'targetid' has type double"),
         ("spectrum", variable_lists(np.zeros((3, 100), np.float32)), r"spectra of shape \(100,\)"),
         ("image", pa.array([[1.0], [1.0, 2.0], [3.0]]), "rows of different shapes"),
     ],
