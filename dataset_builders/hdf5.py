@@ -32,7 +32,7 @@ def open_hdf5(path: Path | str) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise MissingExtraError("h5py", "hdf5") from error
+        raise MissingExtraError("h5py", "surveys") from error
     path = Path(path)
     with storage_errors(path), path.open("rb"):
         pass

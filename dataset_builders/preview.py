@@ -34,7 +34,7 @@ def preview_array(image: npt.NDArray[np.floating]) -> pa.Array:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError("pillow", "hdf5") from error
+        raise MissingExtraError("pillow", "surveys") from error
     encoded = []
     for one in image:
         colours = np.rint(dr2_rgb(one)[::-1] * 255).astype(np.uint8)
