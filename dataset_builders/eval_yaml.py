@@ -17,7 +17,7 @@ import pyarrow as pa
 from astroclip_bench.datasets.manifest import Manifest
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import CONFIG_NAME, read_schema
-from astroclip_bench.tasks.registry import all_tasks
+from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
 from astroclip_bench.tasks.task import Task
 
 EVAL_NAME = "eval.yaml"
@@ -40,7 +40,7 @@ def write_eval_yaml(folder: Path, schema: pa.Schema, manifest: Manifest) -> bool
 def eval_metadata(schema: pa.Schema, manifest: Manifest) -> dict[str, Any]:
     """Return what `eval.yaml` holds: the tasks that this data set can be used for, if it has test rows at all."""
     info, modalities = read_schema(schema)
-    tasks = all_tasks().values() if manifest.counts.get(QUERY_SPLIT) else ()
+    tasks = BUILTIN_TASKS if manifest.counts.get(QUERY_SPLIT) else ()
     return {
         "name": info.title,
         "description": info.description.strip(),
