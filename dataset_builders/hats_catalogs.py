@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,15 @@ import pyarrow.parquet as pq
 from astroclip_bench.errors import DataError, MissingExtraError
 from astroclip_bench.files import atomic_path, storage_errors, write_json
 from dataset_builders.dask_run import connect, run_on_dask
-from dataset_builders.matching import RIGHT_UNMATCHED, Positions, count_outcomes, match, reach_arcsec
+from dataset_builders.matching import (
+    AMBIGUOUS,
+    OUTCOMES,
+    RIGHT_UNMATCHED,
+    Positions,
+    count_outcomes,
+    match,
+    reach_arcsec,
+)
 
 if TYPE_CHECKING:
     from hats import HealpixPixel
@@ -93,11 +103,10 @@ def import_catalog(
         if found != rows:
             raise DataError(f"{out} holds {found} rows, the files {rows}", todo="remove it, or choose another folder")
         return out
-    with connect(scheduler) as client, client.as_current():
+    # hats-import says on stdout, which is for data, that it goes on with an earlier import.
+    with connect(scheduler) as client, client.as_current(), redirect_stdout(sys.stderr):
         try:
-            arguments = CollectionArguments(
-                output_path=out.parent, output_artifact_name=out.name, progress_bar=False
-            )
+            arguments = CollectionArguments(output_path=out.parent, output_artifact_name=out.name, progress_bar=False)
             arguments.catalog(
                 input_file_list=[str(path) for path in files],
                 file_reader=ParquetPyarrowReader(chunksize=READ_ROWS),
@@ -216,7 +225,7 @@ def match_catalogs(
     work = _MatchPiece(out, radius_arcsec)
     for _ in map_partitions(work, left, right, scheduler=scheduler, margin_arcsec=margin, skip=done, on_done=on_done):
         pass
-    counts = {name: 0 for name in count_outcomes(np.zeros(0, np.int64), np.zeros(0, bool))}
+    counts = dict.fromkeys((*OUTCOMES, AMBIGUOUS), 0)
     pairs = 0
     for file in files.values():
         with pq.ParquetFile(file) as opened:
@@ -357,15 +366,14 @@ def _pieces(left: _Catalog, right: _Catalog) -> list[_Piece]:
     # Where the right catalogue is empty, its margin may still hold rows from beyond the border.
     right_tree = align_trees(right.main.pixel_tree, right.margin.pixel_tree, PixelAlignmentType.OUTER).pixel_tree
     mapping = align_trees(left.main.pixel_tree, right_tree, PixelAlignmentType.LEFT).pixel_mapping
-    pieces = []
-    for row in mapping.to_dict("records"):
-        here, theirs = (
-            None if row[f"{side}_Npix"] is None else HealpixPixel(int(row[f"{side}_Norder"]), int(row[f"{side}_Npix"]))
-            for side in ("primary", "join")
+    return [
+        _Piece(
+            pixel=Pixel(int(row.aligned_Norder), int(row.aligned_Npix)),
+            left=left.files(HealpixPixel(int(row.primary_Norder), int(row.primary_Npix))),
+            right=() if row.join_Npix is None else right.files(HealpixPixel(int(row.join_Norder), int(row.join_Npix))),
         )
-        pixel = Pixel(int(row["aligned_Norder"]), int(row["aligned_Npix"]))
-        pieces.append(_Piece(pixel, left.files(here), () if theirs is None else right.files(theirs)))
-    return pieces
+        for row in mapping.itertuples()
+    ]
 
 
 def _rows_with_positions(path: Path) -> int:
