@@ -42,7 +42,7 @@ _IMAGES = """
   pixel, and the mean over the area of each pixel of 0.262 arcsec conserves the flux.
 * `jpeg, inverted display`: a picture of the viewer, its stretch (`dr2_rgb`) inverted and then resampled likewise.
 
-How far the inverted pictures can be trusted, as measured:
+How far the inverted pictures can be trusted, as measured on ten of them and on FITS images made into pictures:
 
 * Outside clipped pixels it is the stretch of these pictures: their sky is at 0.13 to 0.15 of full scale, where `dr2_rgb`
   puts zero flux at 0.127, and of the one galaxy without a clipped pixel the flux within 3 arcsec (diameter) differs from

@@ -29,7 +29,8 @@ def build(
     with progress_bar("building sdss-photometry") as report:
         folder = build_dataset(source, out, progress=report)
     typer.echo(folder)
-    kept = sum(source.shard_size(shard) for shard in source.shards)
-    rows = source.build_record()["rows"]
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in rows["dropped"].items() if count)
-    typer.echo(f"{kept:,} of {rows['read']:,} rows kept; dropped: {reasons or 'none'}", err=True)
+    for step in source.build_record()["steps"]:
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in step["dropped"].items() if count)
+        typer.echo(
+            f"{step['step']}: {step['kept']:,} of {step['read']:,} rows; left out: {reasons or 'none'}", err=True
+        )

@@ -53,8 +53,10 @@ class SdssPhotometry:
 
     def __init__(self, catalogue: Path | str, max_redshift: float = MAX_REDSHIFT) -> None:
         self.max_redshift = max_redshift
-        self._file = {"name": Path(catalogue).name, "sha256": sha256_file(catalogue)}
-        table, self._rows = _read(Path(catalogue), max_redshift)
+        catalogue = Path(catalogue).expanduser()
+        digest = sha256_file(catalogue)
+        self._input = {"path": catalogue.name, "bytes": catalogue.stat().st_size, "sha256": digest}
+        table, self._step, self._unmeasured = _read(catalogue, max_redshift)
         self._columns = table
         self.info = DatasetInfo(
             name="sdss-photometry",
@@ -70,7 +72,7 @@ class SdssPhotometry:
                 "Blanton and Roweis (2007), AJ 133, 734."
             ),
             simulated=False,
-            provenance={"catalogue": self._file},
+            provenance={"catalogue": {"name": catalogue.name, "sha256": digest}},
         )
         self.schema = record_schema(self.info, [COLUMNS[name] for name in COLUMN_NAMES], [photometry_modality(BANDS)])
         self.shards = range(-(-len(table["redshift"]) // SHARD_ROWS))
@@ -91,33 +93,41 @@ class SdssPhotometry:
         return min(SHARD_ROWS, len(self._columns["redshift"]) - shard * SHARD_ROWS)
 
     def build_record(self) -> Mapping[str, Any]:
-        """Return the input file, the options and the rows dropped by reason."""
+        """Return the input file, the options, and the rows at each step."""
         return {
-            "catalogue": self._file,
-            "max_redshift": self.max_redshift,
-            "rows": self._rows,
+            "inputs": [self._input],
+            "options": {"max_redshift": self.max_redshift},
+            "steps": [self._step],
+            "kept_with_an_unmeasured_band": self._unmeasured,
         }
 
     def card(self) -> Mapping[str, str]:
-        """Return what the rows are and which were left out."""
-        dropped = "\n".join(f"* {reason}: {count:,}" for reason, count in self._rows["dropped"].items())
+        """Return what the rows are, what they can be used for, and what is wrong with them."""
         return {
-            "Source": (
-                f"`{self._file['name']}`, SHA-256 `{self._file['sha256']}`. Fluxes are those of the file, in nanomaggies "
-                "(AB), with no correction applied here. `object_id` is the number of the row in the file, counted from "
-                "0: a few galaxies are listed twice at the same position, so the position does not identify a row; "
-                "both entries always fall into the same split. `mag_r` is 22.5 - 2.5 log10(flux_r)."
+            "Where the rows come from": (
+                f"`{self._input['path']}`, {self._input['bytes']:,} bytes, SHA-256 `{self._input['sha256']}`: the sample "
+                "that kcorrect distributes. Fluxes are those of the file (MAGGIES, the first five of "
+                "eight), in nanomaggies (AB), with no correction applied here; redshifts are its REDSHIFT. `object_id` is "
+                "the number of the row in the file, counted from 0, since a few galaxies are listed twice; `mag_r` is "
+                "22.5 - 2.5 log10(flux_r)."
             ),
-            "Rows left out": f"Of {self._rows['read']:,} rows, counted under the first reason that holds:\n\n{dropped}",
+            "Uses and limits": (
+                "Meant for redshifts from magnitudes. Most galaxies lie on the celestial equator (|dec| < 1.3 degrees), "
+                "with redshifts around a median of 0.22, nearly all below 0.53, and r from 15 to 21; the sample is neither "
+                "complete nor of one selection. The only label is the redshift, without its error. The file "
+                "does not say whether its fluxes are corrected for Galactic dust, nor which magnitudes they come from."
+            ),
             "Known defects": (
-                f"{self._rows['kept_with_an_unmeasured_band']:,} rows are kept whose inverse variance is 0 in a band (u): "
-                "the catalogue's flux there is positive, but some are far off."
+                f"* {self._unmeasured:,} rows have an inverse variance of 0 in a band (u): the catalogue's flux there is "
+                "positive, but some are far off, and u - g comes out bluer than elsewhere.\n"
+                "* A few galaxies are listed twice at the same position; both entries fall into the same split.\n"
+                "* The inverse variances of the file are not carried over."
             ),
         }
 
 
-def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Return the record's columns of the rows kept, and the counts of rows read, kept with a caveat, and dropped."""
+def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any], int]:
+    """Return the record's columns of the rows kept, the counts of this step, and how many lack a measured band."""
     with open_fits(path) as hdus:
         if len(hdus) < 2:
             raise DataError(f"{path}: no table", "a binary table in the second HDU")
@@ -148,4 +158,5 @@ def _read(path: Path, max_redshift: float) -> tuple[dict[str, npt.NDArray[Any]],
     }
     columns |= {f"flux_{band}": flux[keep, index].astype(np.float32) for index, band in enumerate(BANDS)}
     unmeasured = int((~(ivar[keep] > 0)).any(axis=1).sum())
-    return columns, {"read": len(keep), "kept_with_an_unmeasured_band": unmeasured, "dropped": dropped}
+    step = {"step": "catalogue", "read": len(keep), "kept": int(keep.sum()), "dropped": dropped}
+    return columns, step, unmeasured

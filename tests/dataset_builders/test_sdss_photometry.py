@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from astroclip_bench.datasets import check_dataset, open_dataset
 from astroclip_bench.errors import DataError, StorageError
+from astroclip_bench.files import sha256_file
 from dataset_builders.parquet import build_dataset
 from dataset_builders.sdss_photometry.source import SdssPhotometry
 from dataset_builders.splits import split_of_pixel
@@ -40,10 +41,13 @@ def test_the_real_sample(folder, catalogue):
     assert list(dataset.modalities) == ["photometry"]
     assert dataset.modalities["photometry"].axes["bands"] == list(BANDS)
     build = json.loads((folder / "manifest.json").read_text())["build"]
-    rows = build["rows"]
-    assert rows["read"] == 31_924
-    assert rows["kept_with_an_unmeasured_band"] == 1_633
-    assert {reason: n for reason, n in rows["dropped"].items() if n} == {"redshift not between 0 and 1": 3}
+    (step,) = build["steps"]
+    assert (step["read"], step["kept"]) == (31_924, 31_921)
+    assert {reason: n for reason, n in step["dropped"].items() if n} == {"redshift not between 0 and 1": 3}
+    assert build["kept_with_an_unmeasured_band"] == 1_633
+    (file,) = build["inputs"]
+    assert file["path"] == catalogue.name
+    assert (file["bytes"], file["sha256"]) == (catalogue.stat().st_size, sha256_file(catalogue))
     assert check_dataset(folder).rows == 31_924 - 3
 
 
@@ -101,11 +105,12 @@ def test_rows_dropped_are_counted_by_reason(tmp_path):
     ivar[0, 4], ivar[3, 2] = 0.0, 0.0
     redshift[4:7] = -0.001, 1.2, np.nan
     source = SdssPhotometry(made_up(tmp_path / "t.fits", MAGGIES=flux, MAGGIES_IVAR=ivar, REDSHIFT=redshift))
-    assert list(source.build_record()["rows"]["dropped"].values()) == [0, 2, 3]
+    assert list(source.build_record()["steps"][0]["dropped"].values()) == [0, 2, 3]
     (batch,) = source.rows(0)
     assert batch.column("object_id").to_pylist() == [str(row) for row in (2, 3, *range(7, 20))]
-    assert "flux not positive in a band: 2" in source.card()["Rows left out"]
-    assert "1 rows are kept" in source.card()["Known defects"]
+    assert source.card()["Known defects"].startswith("* 1 rows have an inverse variance of 0")
+    card = (build_dataset(source, tmp_path / "out") / "README.md").read_text()
+    assert "| catalogue | 20 | 15 | 2 flux not positive in a band; 3 redshift not between 0 and 1 |" in card
 
 
 @pytest.mark.parametrize(
@@ -149,5 +154,5 @@ def test_command(tmp_path):
     result = CliRunner().invoke(app, ["--catalogue", str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0
     assert result.stdout.strip() == str(tmp_path / "out")
-    assert "20 of 20 rows kept" in result.stderr
+    assert "catalogue: 20 of 20 rows; left out: none" in result.stderr
     assert check_dataset(tmp_path / "out").rows == 20
