@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 DESCRIPTION = (
     "Galaxies with a Legacy Survey DR9 image and a spectrum of DESI's Early Data Release, as paired by the authors of "
@@ -13,7 +13,7 @@ CITATION = (
     "Parker et al. (2024), MNRAS 531, 4990 (the pairs); DESI Collaboration (2024), AJ 168, 58 (spectra, CC BY 4.0); "
     "Dey et al. (2019), AJ 157, 168 (Legacy Surveys); Stein et al. (2021), arXiv:2110.13151 (image files)."
 )
-PROVABGS_CITATION = " Hahn et al. (2023), ApJ 945, 16 (stellar masses)."
+PROVABGS_CITATION = " Hahn et al. (2023), ApJ 945, 16 (PROVABGS)."
 
 SOURCE = {
     "AstroCLIP pairs (HDF5)": (
@@ -54,12 +54,12 @@ DEFECTS = (
 )
 
 
-def citation(with_masses: bool) -> str:
+def citation(with_labels: bool) -> str:
     """Return what to cite."""
-    return CITATION + (PROVABGS_CITATION if with_masses else "")
+    return CITATION + (PROVABGS_CITATION if with_labels else "")
 
 
-def sections(reader: str, split_rule: str, with_masses: bool) -> Mapping[str, str]:
+def sections(reader: str, split_rule: str, labels: Sequence[str]) -> Mapping[str, str]:
     """Return the card's sections: heading -> Markdown.
 
     Parameters
@@ -68,17 +68,18 @@ def sections(reader: str, split_rule: str, with_masses: bool) -> Mapping[str, st
         Name of the reader, a key of `SOURCE`.
     split_rule
         A key of `NAME_OF_SPLIT`.
-    with_masses
-        Whether stellar masses were joined.
+    labels
+        Names of the columns joined from PROVABGS.
     """
-    masses = (
-        "`log_stellar_mass` is the best fit of PROVABGS, joined by TARGETID with AstroCLIP's cuts (mass and g, r, z "
-        "magnitudes positive); null where there is none. `log_stellar_mass_std` is the spread of its posterior."
+    names = ", ".join(f"`{name}`" for name in labels)
+    joined = (
+        f"{names}: from PROVABGS, joined by TARGETID with AstroCLIP's cuts (mass and g, r, z magnitudes positive); null "
+        "where there is none. Stellar masses are best fits, not the first model parameter, which is the mass formed."
     )
     return {
         "Source": f"{SOURCE[reader]} `hemisphere` follows from the release in the TARGETID.",
         "What scores on it compare with": NAME_OF_SPLIT[split_rule],
-        **({"Stellar masses": masses} if with_masses else {}),
+        **({"Labels": joined} if labels else {}),
         "Limits": LIMITS,
         "Known defects": DEFECTS,
     }

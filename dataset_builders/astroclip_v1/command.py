@@ -26,7 +26,9 @@ def build(
     clean: Annotated[
         bool, typer.Option("--clean", help="Leave out zero spectra, missing bands, redshifts outside 0 to 0.8.")
     ] = False,
-    labels: Annotated[Path | None, typer.Option(help="The PROVABGS catalogue, for stellar masses.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="The PROVABGS catalogue, or its Multimodal Universe variant.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead.")] = None,
 ) -> None:
@@ -35,7 +37,7 @@ def build(
     \b
     Examples:
       astroclip-bench data build astroclip-v1 --pairs astroclip_desi.1.1.5.h5 --out pairs --workers 2
-      astroclip-bench data build astroclip-v1 --pairs copy/data --split as-in-files --out copy-pairs
+      astroclip-bench data build astroclip-v1 --pairs copy/data --split as-in-files --out copied
       astroclip-bench evaluate random-projection --data pairs
     """  # noqa: D301 - the escape is typer's mark for text to leave as it is
     from astroclip_bench.progress import progress_bar

@@ -16,12 +16,15 @@ from dataset_builders.astroclip_v1.places import NOWHERE, target_pixel
 from dataset_builders.selection import drop_by_reason
 from dataset_builders.splits import split_of_pixel
 from dataset_builders.upstream.provabgs import MAX_LOG_STELLAR_MASS, Provabgs
-from dataset_builders.upstream.reader import Index
+from dataset_builders.upstream.provabgs_multimodal import ProvabgsMultimodal
+from dataset_builders.upstream.reader import Index, list_files
 
 MAX_CLEAN_REDSHIFT = 0.8
 NO_PLACE = "TARGETID names no place on the sky"
 REPEATED = "TARGETID seen before"
 OUTSIDE = f"redshift outside 0 to {MAX_CLEAN_REDSHIFT:g}"
+
+LABELS = ("log_stellar_mass", "log_stellar_mass_std", "age", "metallicity", "log_ssfr")
 
 Table = dict[str, npt.NDArray[Any]]
 
@@ -75,18 +78,31 @@ def select(indices: Sequence[Index], split_column: str | None, clean: bool) -> S
     )
 
 
-def stellar_masses(catalogue: Path | str, target_id: npt.NDArray[np.int64], clean: bool) -> Table:
-    """Return the PROVABGS columns for TARGETIDs, NaN where there is none.
+def label_reader(place: Path | str, clean: bool) -> Provabgs | ProvabgsMultimodal:
+    """Return the reader of PROVABGS or of its Multimodal Universe variant, told by the names of the files.
 
-    The cuts on the labels are those of AstroCLIP; `clean` leaves masses out that the catalogue's author warns of.
+    The cuts are those of AstroCLIP; `clean` leaves masses out as well that the catalogue's author warns of.
     """
-    reader = Provabgs(catalogue, max_log_stellar_mass=MAX_LOG_STELLAR_MASS if clean else None)
-    labels = reader.index(reader.files()[0]).columns
-    order = np.argsort(labels["target_id"])
-    place = np.searchsorted(labels["target_id"], target_id, sorter=order)
-    place = order[np.minimum(place, len(order) - 1)]
-    found = labels["target_id"][place] == target_id
-    return {name: np.where(found, labels[name][place], np.nan) for name in ("log_stellar_mass", "log_stellar_mass_std")}
+    limit = MAX_LOG_STELLAR_MASS if clean else None
+    files = list_files(place, "*.hdf5", "*.h5", "*.parquet")
+    if any(path.match("*provabgs*.sv3*.hdf5") for path in files):
+        return Provabgs(place, max_log_stellar_mass=limit)
+    return ProvabgsMultimodal(place, max_log_stellar_mass=limit)
+
+
+def labels_of(reader: Provabgs | ProvabgsMultimodal, target_id: npt.NDArray[np.int64]) -> Table:
+    """Return those of `LABELS` that the catalogue has, for TARGETIDs; NaN where there is none.
+
+    Of a target that several files have, the first counts.
+    """
+    files = [reader.index(path).columns for path in reader.files()]
+    labels = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
+    known, first = np.unique(labels["target_id"], return_index=True)
+    if not len(known):
+        raise DataError(f"{reader.name}: no row passes the cuts", todo="check the file")
+    place = np.minimum(np.searchsorted(known, target_id), len(known) - 1)
+    found = known[place] == target_id
+    return {name: np.where(found, labels[name][first[place]], np.nan) for name in LABELS if name in labels}
 
 
 def contiguous_parts(file: npt.NDArray[np.int64], size: int) -> list[range]:

@@ -26,12 +26,11 @@ from astroclip_bench.records import (
     uncertainty_column,
 )
 from dataset_builders.astroclip_v1.card import DESCRIPTION, citation, sections
-from dataset_builders.astroclip_v1.rows import Table, contiguous_parts, select, stellar_masses
+from dataset_builders.astroclip_v1.rows import Table, contiguous_parts, label_reader, labels_of, select
 from dataset_builders.preview import preview_array
 from dataset_builders.upstream.astroclip_hdf5 import DAMAGED, AstroClipHdf5
 from dataset_builders.upstream.astroclip_parquet import AstroClipParquet
 from dataset_builders.upstream.desi_targets import decode_target_id
-from dataset_builders.upstream.provabgs import Provabgs
 from dataset_builders.upstream.reader import GOOD, list_files
 
 NAMES = {"astroclip-v1": "astroclip-v1", "healpix": "astroclip-v1-healpix", "as-in-files": "astroclip-v1-copy"}
@@ -65,7 +64,8 @@ class AstroClipV1:
         Leave out spectra without flux, images without a band, and redshifts outside 0 to 0.8, all of which the
         published set contains.
     labels
-        The PROVABGS catalogue, for stellar masses.
+        The PROVABGS catalogue, or its Multimodal Universe variant, for stellar masses and, with the latter, ages,
+        metallicities and star formation rates.
 
     Raises
     ------
@@ -83,23 +83,23 @@ class AstroClipV1:
         self._inputs = [_input(path, self.reader.path) for path in self._paths]
         selection = select([self.reader.index(path) for path in self._paths], split_column, clean)
         self._table, self._steps = selection.table, selection.steps
-        self._masses: Table = {}
+        self._labels: Table = {}
         if labels is not None:
-            self._masses = stellar_masses(labels, self._table["target_id"], clean)
-            catalogue = Provabgs(labels).files()[0]
-            self._inputs.append(_input(catalogue, catalogue))
+            catalogue = label_reader(labels, clean)
+            self._labels = labels_of(catalogue, self._table["target_id"])
+            self._inputs += [_input(path, Path(labels).expanduser()) for path in catalogue.files()]
         self.info = DatasetInfo(
             name=NAMES[rule] + ("-clean" if clean else ""),
             version="1.0",
             title="AstroCLIP pairs",
             description=DESCRIPTION,
             license="CC-BY-4.0",
-            citation=citation(with_masses=labels is not None),
+            citation=citation(with_labels=labels is not None),
             simulated=False,
             provenance={"reader": self.reader.name, "split": split, "clean": clean},
             split_rule=rule,
         )
-        self.schema = record_schema(self.info, _columns(list(self._masses)), [image_modality(), flux_modality()])
+        self.schema = record_schema(self.info, _columns(list(self._labels)), [image_modality(), flux_modality()])
         self._parts = contiguous_parts(self._table["file"], SHARD_ROWS)
         self.shards = range(len(self._parts))
 
@@ -136,12 +136,12 @@ class AstroClipV1:
 
     def card(self) -> Mapping[str, str]:
         """Return where the rows come from and what is wrong with them."""
-        return sections(self.reader.name, self.info.split_rule, with_masses=bool(self._masses))
+        return sections(self.reader.name, self.info.split_rule, list(self._labels))
 
     def _batch(self, place: npt.NDArray[np.int64], payload: Mapping[str, npt.NDArray[Any]]) -> pa.RecordBatch:
         light = {name: values[place] for name, values in self._table.items()}
         release = decode_target_id(light["target_id"]).release
-        masses = {name: values[place] for name, values in self._masses.items()}
+        labels = {name: values[place] for name, values in self._labels.items()}
         columns: dict[str, pa.Array] = {
             "object_id": pa.array(light["target_id"].astype(str).tolist()),
             "healpix": pa.array(light["healpix"]),
@@ -150,7 +150,7 @@ class AstroClipV1:
             "hemisphere": pa.array([HEMISPHERES.get(number) for number in release.tolist()], pa.string()),
             "preview": preview_array(payload["image"]),
             **{name: numpy_to_arrow(values, self.schema.field(name).type) for name, values in payload.items()},
-            **{name: pa.array(values, pa.float32(), mask=np.isnan(values)) for name, values in masses.items()},
+            **{name: pa.array(values, pa.float32(), mask=np.isnan(values)) for name, values in labels.items()},
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 
@@ -161,12 +161,9 @@ def flux_modality() -> Modality:
     return replace(spectrum_modality(), columns=("flux",), description=described)
 
 
-def _columns(masses: list[str]) -> list[Column]:
+def _columns(labels: list[str]) -> list[Column]:
     pixel = "the pixel of the brick's centre, from the TARGETID"
-    mass_columns = {
-        "log_stellar_mass": COLUMNS["log_stellar_mass"],
-        "log_stellar_mass_std": uncertainty_column("log_stellar_mass"),
-    }
+    known = {**COLUMNS, "log_stellar_mass_std": uncertainty_column("log_stellar_mass")}
     return [
         COLUMNS["object_id"],
         replace(COLUMNS["healpix"], description=f"{COLUMNS['healpix'].description}: {pixel}"),
@@ -175,7 +172,7 @@ def _columns(masses: list[str]) -> list[Column]:
         COLUMNS["image"],
         COLUMNS["flux"],
         COLUMNS["redshift"],
-        *(mass_columns[name] for name in masses),
+        *(known[name] for name in labels),
         COLUMNS["hemisphere"],
     ]
 

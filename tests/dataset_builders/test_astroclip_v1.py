@@ -6,6 +6,8 @@ import json
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astroclip_files import make_pairs, write_hdf5, write_parquet
 from typer.testing import CliRunner
@@ -216,20 +218,39 @@ def write_masses(path, target_id, mass):
         file["__astropy_table__"] = table
 
 
-def test_stellar_masses_by_target(original, pairs, tmp_path):
-    rows = [0, 12, 50, 55]
-    write_masses(
-        tmp_path / "provabgs.hdf5", [*pairs.target_id[rows], 39_633_000_000_000_000], [10.5, -999.0, 12.5, 9.5, 11.0]
-    )
-    source = AstroClipV1(original, labels=tmp_path / "provabgs.hdf5")
-    folder = build_dataset(source, tmp_path / "out")
-    masses = {}
+def labels_by_row(folder, name, pairs):
+    labels = {}
     for split in open_dataset(folder).splits.values():
-        masses |= dict(zip(rows_of(split, pairs.target_id).tolist(), split.column("log_stellar_mass"), strict=True))
-    known = {row: round(float(mass), 3) for row, mass in masses.items() if np.isfinite(mass)}
-    assert known == {0: 10.5, 50: 12.5, 55: 9.5}
-    clean = AstroClipV1(original, clean=True, labels=tmp_path / "provabgs.hdf5")
-    assert sum(np.isfinite(np.concatenate([b.column("log_stellar_mass") for b in clean.rows(0)]).astype(float))) == 2
+        labels |= dict(zip(rows_of(split, pairs.target_id).tolist(), split.column(name), strict=True))
+    return {row: round(float(value), 3) for row, value in labels.items() if np.isfinite(value)}
+
+
+def test_stellar_masses_by_target(original, pairs, tmp_path):
+    catalogue = tmp_path / "BGS_ANY_full.provabgs.sv3.v0.hdf5"
+    ids = [*pairs.target_id[[0, 12, 50, 55]], 39_633_000_000_000_000]
+    write_masses(catalogue, ids, [10.5, -999.0, 12.5, 9.5, 11.0])
+    folder = build_dataset(AstroClipV1(original, labels=catalogue), tmp_path / "out")
+    assert labels_by_row(folder, "log_stellar_mass", pairs) == {0: 10.5, 50: 12.5, 55: 9.5}
+    assert "from PROVABGS, joined by TARGETID" in (folder / "README.md").read_text()
+    manifest = json.loads((folder / "manifest.json").read_text())["build"]
+    assert manifest["inputs"][1]["path"] == catalogue.name
+    clean = AstroClipV1(original, clean=True, labels=catalogue)
+    known = [batch.num_rows - batch.column("log_stellar_mass").null_count for batch in clean.rows(0)]
+    assert sum(known) == 2
+
+
+def test_labels_of_the_multimodal_universe(original, pairs, tmp_path):
+    rows = [0, 50]
+    names = ("ra", "dec", "Z_HP", "MAG_G", "MAG_R", "MAG_Z")
+    names += ("PROVABGS_Z_MAX", "PROVABGS_W_ZFAIL", "PROVABGS_W_FIBASSIGN")
+    values = {"LOG_MSTAR": [10.0, 11.0], "TAGE_MW": [5.0, 8.0], "Z_MW": [0.01, 0.02], "AVG_SFR": [1.0, 0.1]}
+    columns = {"object_id": pairs.target_id[rows].astype(str), **{name: np.ones(2) for name in names}, **values}
+    path = tmp_path / "labels/Npix=1.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table(columns), path)
+    folder = build_dataset(AstroClipV1(original, labels=path.parent), tmp_path / "out")
+    assert labels_by_row(folder, "age", pairs) == {0: 5.0, 50: 8.0}
+    assert labels_by_row(folder, "log_ssfr", pairs) == {0: -10.0, 50: -12.0}
 
 
 def test_place_of_a_target():
