@@ -254,7 +254,6 @@ def _responsible_ai(source: RecordSource, info: DatasetInfo, manifest: Manifest)
 def _general_texts(schema: pa.Schema, info: DatasetInfo, manifest: Manifest) -> dict[str, str | list[str]]:
     """Return what holds for every data set of this kind, simulated or observed."""
     labels = ", ".join(columns_of_role(schema, "label")) or "none"
-    steps = manifest.build.get("steps", ())
     if info.simulated:
         collection = "Made by a simulation; no row of it was observed."
         limits = "The simulation is simpler than nature: a score on it is no measure of a model on real galaxies."
@@ -277,7 +276,7 @@ def _general_texts(schema: pa.Schema, info: DatasetInfo, manifest: Manifest) -> 
         "dataCollection": collection,
         "dataCollectionType": ["Others"] if info.simulated else ["Secondary Data Analysis"],
         "dataCollectionMissingData": "Labels and properties may be null; every other column is there in every row.",
-        "dataPreprocessingProtocol": [_step_text(step) for step in steps],
+        "dataPreprocessingProtocol": _step_texts(manifest),
         "dataLimitations": [limits],
         "dataBiases": [biases, *straddling],
         "dataUseCases": [f"Training and scoring embeddings of galaxies. Labels to predict: {labels}."],
@@ -289,6 +288,14 @@ def _general_texts(schema: pa.Schema, info: DatasetInfo, manifest: Manifest) -> 
     }
 
 
-def _step_text(step: Mapping[str, Any]) -> str:
-    dropped = "; ".join(f"{count} {reason}" for reason, count in step.get("dropped", {}).items())
-    return f"{step['step']}: {step['kept']} of {step['read']} rows kept" + (f" ({dropped})" if dropped else "")
+def _step_texts(manifest: Manifest) -> list[str]:
+    """Return how many rows went into and out of each step of the build, and why the others were left out."""
+    lost = manifest.build.get("dropped_while_loading", {})
+    kept = sum(manifest.counts.values())
+    loaded = {"step": "loaded", "read": kept + sum(lost.values()), "kept": kept, "dropped": lost}
+    steps = [*manifest.build.get("steps", ()), *([loaded] if lost else [])]
+    return [
+        f"{step['step']}: {step['kept']} of {step['read']} rows kept"
+        + "".join(f"; {count} left out: {reason}" for reason, count in step["dropped"].items() if count)
+        for step in steps
+    ]

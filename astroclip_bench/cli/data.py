@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
 from astroclip_bench.cli.download import download_command
+from astroclip_bench.fetch import format_bytes
 from astroclip_bench.plugins import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, build, check and publish data sets.")
 
@@ -91,7 +96,7 @@ app.add_typer(download, name="download")
 
 @app.command("info")
 def info_command(dataset: DataArgument, revision: RevisionOption = None) -> None:
-    """Describe a data set.
+    """Describe a data set: its splits, columns, configurations, and the rows at each step of its making.
 
     \b
     Examples:
@@ -101,18 +106,59 @@ def info_command(dataset: DataArgument, revision: RevisionOption = None) -> None
     from tabulate import tabulate
 
     from astroclip_bench.cli.common import open_with_progress
-    from astroclip_bench.records import columns_of_role
 
     opened = open_with_progress(dataset, revision)
     info = opened.info
     kind = "simulated" if info.simulated else "real"
     typer.echo(f"{info.name} {info.version} ({kind}): {info.title}\n{info.description}\n")
-    rows = [("folder", opened.folder), ("digest", opened.digest), ("license", info.license), ("cite", info.citation)]
-    rows += [(f"split {name}", f"{view.rows:,} galaxies") for name, view in opened.splits.items()]
-    for modality in opened.modalities.values():
-        rows.append((f"modality {modality.name}", f"{', '.join(modality.columns)} {modality.shape} [{modality.unit}]"))
-    rows.append(("labels", ", ".join(columns_of_role(opened.schema, "label"))))
-    typer.echo(tabulate(rows, tablefmt="plain"))
+    typer.echo(tabulate([*_content_rows(opened), *_build_rows(opened)], tablefmt="plain"))
+
+
+def _content_rows(opened: BenchDataset) -> list[tuple[str, str]]:
+    """Return what the data set holds."""
+    from astroclip_bench.records import CONFIG_NAME, columns_of_role
+
+    info, manifest = opened.info, opened.manifest
+    rows = [
+        ("folder", str(opened.folder)),
+        ("digest", opened.digest),
+        ("license", info.license),
+        ("cite", info.citation),
+        ("split rule", info.split_rule),
+        *((f"split {name}", f"{view.rows:,} galaxies") for name, view in opened.splits.items()),
+    ]
+    selections = {name: 0 for name in manifest.configs if name != CONFIG_NAME}
+    for entry in manifest.files:
+        if entry.config in selections:
+            selections[entry.config] += entry.rows
+    rows += [(f"configuration {name}", f"{galaxies:,} galaxies") for name, galaxies in selections.items()]
+    rows += [
+        (f"modality {modality.name}", f"{', '.join(modality.columns)} {modality.shape} [{modality.unit}]")
+        for modality in opened.modalities.values()
+    ]
+    return [*rows, ("labels", ", ".join(columns_of_role(opened.schema, "label")))]
+
+
+def _build_rows(opened: BenchDataset) -> list[tuple[str, str]]:
+    """Return how it was made, as far as its manifest says: the rows at each step, the files it was made from."""
+    build = opened.manifest.build
+    steps = [
+        (f"step {step['step']}", _counts_text(step["kept"], step["read"], step["dropped"]))
+        for step in build.get("steps", ())
+    ]
+    lost = build.get("dropped_while_loading")
+    if lost:
+        kept = sum(opened.manifest.counts.values())
+        steps.append(("step loaded", _counts_text(kept, kept + sum(lost.values()), lost)))
+    inputs = build.get("inputs", ())
+    if inputs:
+        steps.append(("made from", f"{len(inputs):,} files, {format_bytes(sum(entry['bytes'] for entry in inputs))}"))
+    return steps
+
+
+def _counts_text(kept: int, read: int, dropped: Mapping[str, int]) -> str:
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+    return f"{kept:,} of {read:,} rows" + (f" (left out: {reasons})" if reasons else "")
 
 
 @app.command("check")
@@ -131,8 +177,56 @@ def check_command(dataset: DataArgument, revision: RevisionOption = None) -> Non
 
     opened = open_with_progress(dataset, revision)
     with progress_bar("checking") as report:
-        check_dataset(opened.folder, progress=report)
-    total = sum(view.rows for view in opened.splits.values())
-    typer.echo(
-        f"{opened.info.name} {opened.info.version}: {total:,} galaxies, all checks passed, digest {opened.digest}"
+        found = check_dataset(opened.folder, progress=report)
+    straddling = (
+        f"; {found.straddling_pixels:,} of {found.pixels:,} HEALPix pixels lie in two splits or more, "
+        f"as the split rule {opened.info.split_rule} allows"
+        if found.straddling_pixels
+        else ""
     )
+    typer.echo(
+        f"{found.name} {found.version}: {found.rows:,} galaxies, all checks passed, digest {found.digest}{straddling}"
+    )
+
+
+@app.command("push")
+def push_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder.", show_default=False)],
+    repository: Annotated[
+        str, typer.Argument(metavar="ORG/NAME", help="Repository on the Hub; made if there is none.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose the change as a pull request.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; made from the main one if there is none.")] = None,
+    benchmark: Annotated[
+        bool,
+        typer.Option("--benchmark", help="Take eval.yaml along; the Hub takes it from registered benchmarks alone."),
+    ] = False,
+) -> None:
+    """Publish a data set folder on the Hub, in one commit.
+
+    The folder is checked first. Another data set, a newer version or another schema is not overwritten; files that an
+    earlier version leaves behind are removed. Interrupted, the same command goes on: what the Hub has is not sent
+    twice. Log in with hf auth login, or set HF_TOKEN.
+
+    \b
+    Examples:
+      astroclip-bench data push ./desi_legacy org/desi-legacy --private
+      astroclip-bench data push ./desi_legacy org/desi-legacy --create-pr
+    """
+    from astroclip_bench.cli.common import say
+    from astroclip_bench.datasets.push import push_dataset
+    from astroclip_bench.progress import progress_bar
+
+    with progress_bar("sending", "MB") as report:
+        url = push_dataset(
+            folder,
+            repository,
+            private=private,
+            create_pr=create_pr,
+            revision=revision,
+            benchmark=benchmark,
+            say=say,
+            progress=report,
+        )
+    typer.echo(url)

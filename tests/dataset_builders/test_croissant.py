@@ -119,7 +119,10 @@ def test_every_column_is_described_with_its_unit_and_shape(metadata):
 def test_what_a_reader_must_know_before_using_it(metadata):
     assert metadata["license"] == "https://creativecommons.org/licenses/by/4.0/"
     assert metadata["rai:dataCollection"].startswith("Made by a simulation")
-    assert metadata["rai:dataPreprocessingProtocol"] == ["match: 120 of 123 rows kept (3 no counterpart)"]
+    assert metadata["rai:dataPreprocessingProtocol"] == [
+        "match: 120 of 123 rows kept; 3 left out: no counterpart",
+        "loaded: 96 of 120 rows kept; 24 left out: band missing",
+    ]
     assert "redshift, log_stellar_mass" in metadata["rai:dataUseCases"][0]
     for name in ("dataLimitations", "dataBiases", "personalSensitiveInformation", "dataCollectionMissingData"):
         assert metadata[f"rai:{name}"]
