@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = "1"
+VERSION = "2"
 """Changes with any change of what a galaxy of given seed and number looks like."""
 
 

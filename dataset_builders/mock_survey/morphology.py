@@ -25,6 +25,8 @@ ARCSEC_PER_RADIAN = 206264.806
 GRID_SIZES = ((3.0, 192), (6.0, 256), (np.inf, 384))
 """Largest radius (half-light, arcsec; Sersic wings counted) that each Fourier grid serves: light wraps around it."""
 EDGE_ON_AXIS_RATIO = 0.33
+STRONG_BAR_SHARE = 0.175
+"""Share of the disc's old light in the bar above which it is called strong: half of all bars."""
 FEATURES_RADIUS_ARCSEC = 1.3
 """Discs smaller than this show no features at this resolution and are labelled smooth, as volunteers would."""
 LANE_DEPTH = np.array([0.75, 0.60, 0.40])
@@ -244,8 +246,8 @@ def _concentration_table() -> tuple[np.ndarray, np.ndarray]:
     return index, (gammaincinv(2 * index, 0.8) / gammaincinv(2 * index, 0.2)) ** index
 
 
-def morphology_labels(latents: Latents, shape: Appearance) -> dict[str, int | None]:
-    """Answer the questions of Galaxy Zoo DECaLS (Walmsley et al. 2022) from the structure; None where not asked."""
+def morphology_labels(latents: Latents, shape: Appearance) -> dict[str, str | None]:
+    """Answer questions of Galaxy Zoo DECaLS (Walmsley et al. 2022) from the structure; None where not asked."""
     featured = latents.bulge_fraction[0] < 0.75 and shape.disc_radius > FEATURES_RADIUS_ARCSEC
     edge_on = bool(latents.disc_axis_ratio[0] < EDGE_ON_AXIS_RATIO)
     patterned = shape.spiral or shape.bar_strength > 0 or shape.arm_share > 0
@@ -253,10 +255,20 @@ def morphology_labels(latents: Latents, shape: Appearance) -> dict[str, int | No
     face_on = featured and not edge_on
     spiral = face_on and shape.spiral
     return {
-        "morphology_smooth": int(not featured),
-        "morphology_edge_on": int(edge_on) if featured else None,
-        "morphology_spiral": int(spiral) if face_on else None,
-        "morphology_bar": int(shape.bar_strength > 0) if face_on else None,
-        "morphology_merging": int(shape.merging),
-        "spiral_arm_count": shape.arm_count if spiral else None,
+        "morphology_smooth_or_featured": "featured-or-disk" if featured else "smooth",
+        "morphology_disk_edge_on": _yes(edge_on) if featured else None,
+        "morphology_has_spiral_arms": _yes(spiral) if face_on else None,
+        "morphology_bar": _bar(shape) if face_on else None,
+        "morphology_spiral_arm_count": str(shape.arm_count) if spiral else None,
+        "morphology_merging": "merger" if shape.merging else "none",
     }
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def _bar(shape: Appearance) -> str:
+    if not shape.bar_strength:
+        return "no"
+    return "strong" if shape.bar_strength > STRONG_BAR_SHARE else "weak"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +13,12 @@ import pyarrow as pa
 from astroclip_bench.errors import UserError
 from astroclip_bench.records import (
     COLUMNS,
+    MORPHOLOGY_QUESTIONS,
     Column,
     DatasetInfo,
     image_column,
     image_modality,
+    morphology_label,
     photometry_modality,
     record_schema,
     spectrum_modality,
@@ -39,14 +41,7 @@ PROPERTIES = (
     ("sersic_index", "", "Index of the Sersic profile of the same concentration"),
     ("axis_ratio", "", "Minor over major axis, flux-weighted over bulge and disc"),
 )
-MORPHOLOGY = (
-    ("morphology_smooth", "1: smooth, no visible features; 0: disc or features"),
-    ("morphology_edge_on", "1: disc seen edge-on (asked of featured galaxies)"),
-    ("morphology_spiral", "1: spiral arms (asked of featured galaxies not edge-on)"),
-    ("morphology_bar", "1: barred (asked of featured galaxies not edge-on)"),
-    ("morphology_merging", "1: merging or tidally disturbed"),
-    ("spiral_arm_count", "Number of spiral arms (asked of spirals)"),
-)
+MORPHOLOGY = ("smooth-or-featured", "disk-edge-on", "has-spiral-arms", "bar", "spiral-arm-count", "merging")
 FLAGS = (
     ("spectrum_empty", "1: the spectrum is all zero, as in a few rows of the real data"),
     ("image_defect", ", ".join(f"{number} {name}" for number, name in enumerate(DEFECTS))),
@@ -64,11 +59,18 @@ def columns() -> list[Column]:
         if label != "redshift":
             out.append(uncertainty_column(label))
         out.append(truth_column(label))
-    out += [Column(name, pa.int8(), "", text, "label") for name, text in MORPHOLOGY]
+    out += [_answer(question) for question in MORPHOLOGY]
     out += [COLUMNS[name] for name in ("mag_r", "snr", "hemisphere", "ebv")]
     out += [Column(name, pa.float32(), unit, text, "property") for name, unit, text in PROPERTIES]
     out += [Column(name, pa.int8(), "", text, "property") for name, text in FLAGS]
     return out
+
+
+def _answer(question: str) -> Column:
+    """Return the label column of a morphology question, which the structure answers here and no volunteer."""
+    answers = ", ".join(MORPHOLOGY_QUESTIONS[question])
+    text = f"Answer to {question} by the simulated structure: {answers} (not all occur)"
+    return replace(COLUMNS[morphology_label(question)], description=text)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from astroclip_bench.records import MORPHOLOGY_QUESTIONS, morphology_label
 from dataset_builders.mock_survey.basis import SPEED_OF_LIGHT_KM_S, load_basis, vacuum_wavelength
 from dataset_builders.mock_survey.dust import calzetti
 from dataset_builders.mock_survey.image import draw_observing, render
@@ -144,10 +145,11 @@ def test_air_and_dust():
 def test_questions_follow_the_tree(galaxies):
     for latents, _, _, _, _, shape in galaxies:
         answers = morphology_labels(latents, shape)
-        if answers["morphology_smooth"]:
-            assert answers["morphology_edge_on"] is None
-        if answers["morphology_edge_on"] in (None, 1):
-            assert answers["morphology_spiral"] is None
-            assert answers["morphology_bar"] is None
-        if not answers["morphology_spiral"]:
-            assert answers["spiral_arm_count"] is None
+        for question, possible in MORPHOLOGY_QUESTIONS.items():
+            assert answers.get(morphology_label(question)) in (None, *possible)
+        featured = answers["morphology_smooth_or_featured"] == "featured-or-disk"
+        edge_on = answers["morphology_disk_edge_on"]
+        spiral = answers["morphology_has_spiral_arms"]
+        assert (edge_on is not None) == featured
+        assert (spiral is not None) == (answers["morphology_bar"] is not None) == (edge_on == "no")
+        assert (answers["morphology_spiral_arm_count"] is not None) == (spiral == "yes")
