@@ -28,7 +28,7 @@ SOURCE = {
         "incomplete."
     ),
 }
-NAME_OF_SPLIT = {
+COMPARISON = {
     "astroclip-v1": "Scores on this split compare with published ones; those on any other split do not.",
     "healpix": (
         "This is not the published split, and scores do not compare with published ones: it is made again by sky, so "
@@ -36,12 +36,16 @@ NAME_OF_SPLIT = {
     ),
     "as-in-files": "This is the copy's own split, and scores on it do not compare with the published ones.",
 }
+CLEANED = (
+    " Rows without signal and redshifts outside 0 to 0.8 are left out here, so the published scores are of more rows."
+)
 LIMITS = (
     "* **No inverse variances.** The modality `spectrum` is the flux alone; a model that needs `ivar` cannot be scored "
     "on it, and none is made up.\n"
     "* **No positions.** `healpix` comes from the brick number in the TARGETID: the pixel of the brick's centre, at "
     "most 0.18 degrees away, so near a border it may be the neighbouring pixel. Targets from Gaia alone have a "
-    "pixel of 1.8 degrees in its place."
+    "pixel of 1.8 degrees in its place.\n"
+    "* Which version of DESI's pipeline combined the three arms is not on record."
 )
 DEFECTS = (
     "* **Ordered by brightness.** The groups follow image files sorted by flux: the first rows of a split are its "
@@ -59,7 +63,7 @@ def citation(with_labels: bool) -> str:
     return CITATION + (PROVABGS_CITATION if with_labels else "")
 
 
-def sections(reader: str, split_rule: str, labels: Sequence[str]) -> Mapping[str, str]:
+def sections(reader: str, split_rule: str, clean: bool, labels: Sequence[str]) -> Mapping[str, str]:
     """Return the card's sections: heading -> Markdown.
 
     Parameters
@@ -67,7 +71,9 @@ def sections(reader: str, split_rule: str, labels: Sequence[str]) -> Mapping[str
     reader
         Name of the reader, a key of `SOURCE`.
     split_rule
-        A key of `NAME_OF_SPLIT`.
+        A key of `COMPARISON`.
+    clean
+        Whether rows without signal were left out.
     labels
         Names of the columns joined from PROVABGS.
     """
@@ -78,7 +84,7 @@ def sections(reader: str, split_rule: str, labels: Sequence[str]) -> Mapping[str
     )
     return {
         "Source": f"{SOURCE[reader]} `hemisphere` follows from the release in the TARGETID.",
-        "What scores on it compare with": NAME_OF_SPLIT[split_rule],
+        "What scores on it compare with": COMPARISON[split_rule] + (CLEANED if clean else ""),
         **({"Labels": joined} if labels else {}),
         "Limits": LIMITS,
         "Known defects": DEFECTS,

@@ -136,7 +136,7 @@ class AstroClipV1:
 
     def card(self) -> Mapping[str, str]:
         """Return where the rows come from and what is wrong with them."""
-        return sections(self.reader.name, self.info.split_rule, list(self._labels))
+        return sections(self.reader.name, self.info.split_rule, self.clean, list(self._labels))
 
     def _batch(self, place: npt.NDArray[np.int64], payload: Mapping[str, npt.NDArray[Any]]) -> pa.RecordBatch:
         light = {name: values[place] for name, values in self._table.items()}

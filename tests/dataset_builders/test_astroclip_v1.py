@@ -138,6 +138,7 @@ def test_cleaned(original, tmp_path):
         "flux all zero": 1,
         "flux not finite": 1,
     }
+    assert "published scores are of more rows" in (folder / "README.md").read_text()
     assert (source.info.name, check_dataset(folder).rows) == ("astroclip-v1-clean", N_ROWS - N_UNUSABLE - 4)
 
 
