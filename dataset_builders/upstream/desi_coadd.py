@@ -17,7 +17,7 @@ import numpy.typing as npt
 from astroclip_bench.errors import DataError
 from dataset_builders.fits import named_hdu, open_fits, table_column
 from dataset_builders.selection import drop_by_reason
-from dataset_builders.upstream.desi_arms import RULES, Spectra, combine_arms, stored_arms
+from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms, stored_arms
 from dataset_builders.upstream.desi_redshift import Group, read_redrock, read_zcatalog, redshifts_of
 from dataset_builders.upstream.reader import GOOD, Index, Payload, list_files
 
@@ -142,7 +142,7 @@ class DesiCoadds:
         order = np.argsort(rows, kind="stable")
         ordered = np.asarray(rows)[order]
         spectra = Spectra.empty(len(rows), self.resolution)
-        faults = np.full(len(rows), GOOD, object)
+        extremes = np.empty((len(rows), 3))
         with open_fits(path) as hdus:
             stored = stored_arms(hdus, path, self.resolution)
         for first in range(0, int(ordered.max(initial=-1)) + 1, BLOCK_ROWS):
@@ -151,7 +151,9 @@ class DesiCoadds:
                 continue
             block = spectra.rows(slice(begin, end))
             combine_arms([arm.rows(ordered[begin:end]) for arm in stored], RULES[self.coadd_rule], block)
-            faults[begin:end] = _faults(block)
+            # While the block is in the processor's cache.
+            extremes[begin:end].T[:] = block.flux.min(axis=1), block.flux.max(axis=1), block.ivar.max(axis=1)
+        faults = _faults(*extremes.T)
         if (np.diff(order) != 1).any():
             back = np.argsort(order)
             spectra, faults = spectra.rows(back), faults[back]
@@ -202,14 +204,13 @@ def _fibre_reasons(fibermap: Any, columns: Columns, path: Path) -> dict[str, Fla
     return reasons | {"duplicate target in the file": usable & ~first}
 
 
-def _faults(spectra: Spectra) -> npt.NDArray[np.object_]:
+def _faults(min_flux: FloatArray, max_flux: FloatArray, max_ivar: FloatArray) -> npt.NDArray[np.object_]:
     """Return for each spectrum the first reason not to use it, or `GOOD`."""
-    low, high, ivar = spectra.flux.min(axis=1), spectra.flux.max(axis=1), spectra.ivar.max(axis=1)
     holds = {
-        "no pixel with positive ivar": ivar <= 0,
-        "flux all zero": (low == 0) & (high == 0),
+        "no pixel with positive ivar": max_ivar <= 0,
+        "flux all zero": (min_flux == 0) & (max_flux == 0),
         # Minimum and maximum are NaN where any value is.
-        "flux or ivar not finite": ~np.isfinite(low) | ~np.isfinite(high) | ~np.isfinite(ivar),
+        "flux or ivar not finite": ~np.isfinite(min_flux + max_flux + max_ivar),
     }
     return np.select(list(holds.values()), [np.array(fault, object) for fault in holds], np.array(GOOD, object))
 

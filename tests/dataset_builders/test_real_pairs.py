@@ -12,9 +12,9 @@ import pytest
 from astroclip_bench.datasets import check_dataset, numpy_to_arrow, open_dataset
 from astroclip_bench.embedders import check_embedder, embed_split, load_embedder
 from astroclip_bench.records import COLUMNS, DatasetInfo, image_modality, record_schema, spectrum_modality
-from dataset_builders.desi_legacy.coadd import read_coadd
 from dataset_builders.parquet import build_dataset
 from dataset_builders.splits import healpix_pixel, split_of_pixel
+from dataset_builders.upstream.desi_coadd import DesiCoadds
 from dataset_builders.upstream.legacy_cutout import read_cutout
 from dataset_builders.validate import select_splits
 
@@ -34,9 +34,13 @@ class RealPairs:
             self.info, [COLUMNS[name] for name in NAMES], [image_modality(), spectrum_modality()]
         )
         self.image = np.stack([read_cutout(folder / f"legacy/zoobot_example_{name}.fits").image for name in "aba"])
-        coadds = [read_coadd(folder / f"desi/coadd-{name}.fits") for name in ("sv3-dark-26065", "4-80613-thru20210324")]
+        reader = DesiCoadds(folder / "desi", redshifts="none")
+        coadds = []
+        for path in reversed(reader.files()):
+            light = reader.index(path).columns
+            coadds.append({**light, **reader.load(path, light["row"]).columns})
         names = ("target_id", "ra", "dec", "flux", "ivar")
-        self.spectra = {name: np.concatenate([getattr(coadd, name) for coadd in coadds]) for name in names}
+        self.spectra = {name: np.concatenate([coadd[name] for coadd in coadds]) for name in names}
 
     def shard_size(self, shard: int) -> int:
         """Return the number of pairs."""
