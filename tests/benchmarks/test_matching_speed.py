@@ -1,15 +1,23 @@
-"""Matching a million rows a side within 1 arcsec, beside the bare k-d tree query, in one process."""
+"""Matching in memory beside the bare k-d tree query, and what a HATS partition costs on Dask."""
 
 from __future__ import annotations
 
+import resource
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from scipy.spatial import KDTree
 
-from dataset_builders.matching import Matches, Positions, match
+from dataset_builders.dask_run import connect
+from dataset_builders.hats_catalogs import import_catalog, match_catalogs
+from dataset_builders.matching import Matches, Positions, match, reach_arcsec
 
 ROWS = 1_000_000
 RADIUS_ARCSEC = 1.0
@@ -76,3 +84,90 @@ def test_memory_of_a_million_by_a_million():
     tracemalloc.stop()
     # What numpy holds; the nodes of the two trees, which it does not see, are 5 MB each.
     assert peak < 0.5e9
+
+
+SOURCES, SOURCES_PER_SQUARE_DEGREE, SPECTRA_PER_SQUARE_DEGREE = 4_000_000, 140_000, 2_000
+"""A part of DR1 x DR10: 2.8e9 sources on 20,000 square degrees, 18.7e6 spectra on 9,500."""
+
+
+def light_table(ra: np.ndarray, dec: np.ndarray, seed: int) -> pa.Table:
+    generator = np.random.default_rng(seed)
+    fluxes = {f"flux_{band}": generator.lognormal(0, 1, len(ra)).astype(np.float32) for band in "grz"}
+    row = np.arange(len(ra))
+    return pa.table(
+        {"ra": ra, "dec": dec, "target_id": np.full(len(ra), -1), "file": row // 500_000, "row": row, **fluxes}
+    )
+
+
+def write_files(table: pa.Table, folder: Path) -> list[Path]:
+    folder.mkdir()
+    files = []
+    for number, start in enumerate(range(0, len(table), 500_000)):
+        files.append(folder / f"{number}.parquet")
+        pq.write_table(table.slice(start, 500_000), files[-1])
+    return files
+
+
+def worker_cpu_seconds(scheduler: str) -> float:
+    with connect(scheduler) as client:
+        return sum(client.run(time.process_time).values())
+
+
+def worker_peak_gb(scheduler: str) -> float:
+    with connect(scheduler) as client:
+        return max(client.run(lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss).values()) / 1e6
+
+
+@pytest.mark.slow
+def test_cost_of_partitions(benchmark, tmp_path):
+    """Import four million sources and their share of spectra, and match them, on two workers of one thread."""
+    from distributed import LocalCluster
+
+    generator = np.random.default_rng(0)
+    width = (SOURCES / SOURCES_PER_SQUARE_DEGREE) ** 0.5
+    ra, dec = generator.uniform(180, 180 + width, SOURCES), generator.uniform(0, width, SOURCES)
+    observed = generator.permutation(SOURCES)[: SOURCES * SPECTRA_PER_SQUARE_DEGREE // SOURCES_PER_SQUARE_DEGREE]
+    offset = generator.normal(0, 0.1 / 3600, len(observed))
+    sides = {"left": light_table(ra[observed] + offset, dec[observed], 1), "right": light_table(ra, dec, 2)}
+    files = {name: write_files(table, tmp_path / f"{name}-files") for name, table in sides.items()}
+    small = write_files(sides["left"].slice(0, 1_000), tmp_path / "small-files")
+    costs: dict[str, dict[str, float]] = {}
+
+    def measure(what: str, scheduler: str, rows: int, function: Callable[[], object]) -> None:
+        cpu, here, wall = worker_cpu_seconds(scheduler), time.process_time(), time.perf_counter()
+        function()
+        costs[what] = {
+            "rows": rows,
+            "seconds": round(time.perf_counter() - wall, 2),
+            "worker_cpu_seconds": round(worker_cpu_seconds(scheduler) - cpu, 2),
+            "own_cpu_seconds": round(time.process_time() - here, 2),
+            "worker_peak_gb": round(worker_peak_gb(scheduler), 2),
+        }
+
+    def bring(name: str, paths: list[Path], scheduler: str) -> Path:
+        return import_catalog(
+            paths, tmp_path / name, scheduler=scheduler, margin_arcsec=reach_arcsec(1.0), highest_order=7
+        )
+
+    def run() -> None:
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            scheduler = cluster.scheduler_address
+            bring("small", small, scheduler)  # the workers have imported what they need
+            for name in sides:
+                measure(f"import {name}", scheduler, len(sides[name]), partial(bring, name, files[name], scheduler))
+            catalogs = tmp_path / "left", tmp_path / "right"
+            measure(
+                "match",
+                scheduler,
+                len(sides["right"]),
+                lambda: costs.update(counts=match_catalogs(*catalogs, tmp_path / "pairs", scheduler=scheduler)),
+            )
+
+    benchmark.pedantic(run, rounds=1)
+    pieces = list((tmp_path / "pairs").glob("pairs-*.parquet"))
+    size = sum(path.stat().st_size for path in (tmp_path / "right").rglob("*.parquet"))
+    benchmark.extra_info.update(costs=costs, pieces=len(pieces), bytes_per_source=round(size / SOURCES, 1))
+    assert costs["counts"]["matched on the sky"] > 0.9 * len(observed)
+    assert costs["import right"]["worker_cpu_seconds"] < 30 * SOURCES / 1e6
+    assert costs["match"]["worker_cpu_seconds"] < 10 * SOURCES / 1e6
+    assert costs["match"]["worker_peak_gb"] < 2
