@@ -136,10 +136,16 @@ def _build_text(manifest: Manifest) -> str:
     if inputs:
         size = sum(entry["bytes"] for entry in inputs)
         parts.append(
-            f"Made from {len(inputs):,} files of {size / 1e9:.3g} GB in all; `manifest.json` lists each with its size "
+            f"Made from {len(inputs):,} files of {_size_text(size)} in all; `manifest.json` lists each with its size "
             "and SHA-256, with the versions of the software and the options."
         )
     return "\n\n".join(parts)
+
+
+def _size_text(size: int) -> str:
+    from rich.filesize import decimal
+
+    return decimal(size)
 
 
 def _loading(info: DatasetInfo) -> str:

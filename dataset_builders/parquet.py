@@ -34,7 +34,7 @@ from dataset_builders.source import RecordSource, build_record, configurations, 
 from dataset_builders.splits import SPLIT_RULES
 
 FINGERPRINT_NAME = "fingerprint.json"
-VERSIONED_PACKAGES = ("astroclip-bench", "astropy", "dask", "h5py", "hats", "numpy", "pyarrow", "scipy")
+VERSIONED_PACKAGES = ("astroclip-bench", "astropy", "dask", "h5py", "hats", "numpy", "pillow", "pyarrow", "scipy")
 
 
 def build_dataset(

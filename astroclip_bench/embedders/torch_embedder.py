@@ -104,6 +104,12 @@ class TorchEmbedder:
                 return _to_numpy(vectors)
         except (BenchError, torch.OutOfMemoryError, MemoryError):
             raise
+        except KeyError as error:
+            raise EmbedderError(
+                f"{self.info.name!r} needs column {error}, which modality {modality!r} of this data set does not have",
+                f"no more than {', '.join(batch)}",
+                "choose another data set or model",
+            ) from error
         except Exception as error:  # somebody else's code
             if "out of memory" in str(error):
                 raise

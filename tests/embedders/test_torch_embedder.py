@@ -89,3 +89,9 @@ def test_cuda_agrees_with_cpu(toy, split):
     path = str(toy())
     here, there = (load_embedder(path, device=device).embed(batch(split), "image") for device in ("cpu", "cuda"))
     np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
+
+
+def test_a_column_that_the_data_lack_is_named(toy):
+    embedder = load_embedder(str(toy()))
+    with pytest.raises(EmbedderError, match="needs column 'flux', which modality 'spectrum' of this data set does not"):
+        embedder.embed({"ivar": np.zeros((2, 12), np.float32)}, "spectrum")
