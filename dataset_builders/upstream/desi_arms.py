@@ -48,7 +48,7 @@ class Arm(NamedTuple):
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Arm:
         """Return some of the spectra, by increasing number; views where the numbers have no gap."""
-        gapless = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        gapless = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         here = slice(rows[0], rows[-1] + 1) if gapless else rows
         matrix = None if self.resolution is None else self.resolution[here]
         return Arm(self.start, self.flux[here], self.ivar[here], self.mask[here], self.mask_zero, matrix)

@@ -75,15 +75,16 @@ def read_zcatalog(path: Path | str, group: Group) -> Columns:
 
 
 def redshifts_of(target_id: npt.NDArray[np.int64], table: Columns) -> tuple[Columns, npt.NDArray[np.bool_]]:
-    """Return the columns of `table` for each of n targets (zero or empty where it has none), and whether it has.
+    """Return the other columns of `table` for each of n targets (zero or empty where it has none), and whether it has.
 
     Of a target listed twice the first row counts.
     """
     known, first = np.unique(table["target_id"], return_index=True)
     found = np.isin(target_id, known)
     rows = first[np.searchsorted(known, target_id[found])]
-    columns = {name: np.zeros(len(target_id), values.dtype) for name, values in table.items()}
-    for name, values in table.items():
+    others = {name: values for name, values in table.items() if name != "target_id"}
+    columns = {name: np.zeros(len(target_id), values.dtype) for name, values in others.items()}
+    for name, values in others.items():
         columns[name][found] = values[rows]
     return columns, found
 

@@ -50,7 +50,7 @@ def test_targets_are_joined_by_number():
     table = {"target_id": np.array([30, 10, 20, 10]), "redshift": np.array([0.3, 0.1, 0.2, 0.9])}
     columns, found = redshifts_of(np.array([20, 5, 10, 40, 30]), table)
     assert found.tolist() == [True, False, True, False, True]
-    assert columns["redshift"].tolist() == [0.2, 0.0, 0.1, 0.0, 0.3]
+    assert {name: values.tolist() for name, values in columns.items()} == {"redshift": [0.2, 0.0, 0.1, 0.0, 0.3]}
     columns, found = redshifts_of(np.array([1, 2]), {name: values[:0] for name, values in table.items()})
     assert not found.any()
 
