@@ -23,9 +23,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from astroclip_bench.errors import DataError
-from astroclip_bench.files import storage_errors
 from astroclip_bench.records import COLUMNS, Column
-from dataset_builders.hdf5 import DOWNLOAD_AGAIN, open_hdf5
+from dataset_builders.hdf5 import open_hdf5
+from dataset_builders.upstream.parquet_rows import data_files, open_parquet
 from dataset_builders.upstream.provabgs import (
     MAGNITUDES,
     MAX_LOG_STELLAR_MASS,
@@ -81,7 +81,7 @@ class ProvabgsMultimodal:
     def files(self) -> list[Path]:
         """Return the data files."""
         found = list_files(self.folder, "*.hdf5", "*.h5", "*.parquet")
-        data = [path for path in found if path.name != "data_thumbnail.parquet" and not _of_margin(path)]
+        data = data_files(found)
         if not data:
             raise DataError(f"{self.folder}: no data file", "HDF5 partitions, or Parquet files of a catalogue")
         return data
@@ -176,14 +176,9 @@ def _named(available: Sequence[str], path: Path) -> dict[str, str]:
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    try:
-        with storage_errors(path), pq.ParquetFile(path) as file:
-            names = _named(file.schema_arrow.names, path)
-            table = file.read(columns=list(names.values()))
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error})", todo=DOWNLOAD_AGAIN) from error
+    with open_parquet(path) as file:
+        names = _named(file.schema_arrow.names, path)
+        table = file.read(columns=list(names.values()))
     return {name: table[key] for name, key in names.items()}
 
 
@@ -193,10 +188,3 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
         columns = {name: file[key] for name, key in names.items()}
         # Text comes as bytes otherwise.
         return {name: (found.asstr() if found.dtype.kind in "SO" else found)[:] for name, found in columns.items()}
-
-
-def _of_margin(path: Path) -> bool:
-    """Tell whether a file belongs to a HATS margin catalogue, which repeats rows of its neighbours."""
-    properties = [folder / "hats.properties" for folder in path.parents]
-    texts = [file.read_text(encoding="utf-8") for file in properties if file.is_file()]
-    return any("dataproduct_type=margin" in text.replace(" ", "") for text in texts)
