@@ -6,15 +6,15 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from astroclip_bench.errors import DataError, StorageError, UserError
 from astroclip_bench.files import storage_errors
+from astroclip_bench.parallel import in_parallel
 from astroclip_bench.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ PART_SUFFIX = ".part"
 LOCK_NAME = ".download.lock"
 SPARE_BYTES = 100_000_000
 """What a download must leave free on the disk."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -220,24 +217,6 @@ def fetch(plan: Plan, line: Line, connections: int = 4, progress: Progress | Non
     return sum(planned.checksum is not None for planned in plan.missing)
 
 
-def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], connections: int, stop: threading.Event
-) -> list[Result]:
-    """Return `work` of each item, done in threads; the first error, or Ctrl-C, sets `stop` and is raised."""
-    with ThreadPoolExecutor(connections) as threads:
-        futures: list[Future[Result]] = [threads.submit(work, item) for item in items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future.done() and (error := future.exception()) is not None:
-                    raise error
-        except BaseException:
-            stop.set()
-            threads.shutdown(wait=True, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
-
-
 def format_bytes(size: float) -> str:
     """Return a size with a decimal unit: ``1.9 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -270,11 +249,12 @@ def _fetch_one(out: Path, planned: Planned, line: Line, advance: Callable[[int],
     part = _part_path(out, planned.file)
     with storage_errors(part):
         part.parent.mkdir(parents=True, exist_ok=True)
-        receive(line, planned.file.url, part, advance)
+        expected_bytes = planned.bytes if planned.file.about_bytes is None else None
+        receive(line, planned.file.url, part, advance, expected_bytes)
         found = part.stat().st_size
-        if planned.file.about_bytes is None and planned.bytes is not None and found != planned.bytes:
+        if expected_bytes is not None and found > expected_bytes:
             discard(part)
-            raise DataError(f"{planned.file.url}: {found} bytes received", f"{planned.bytes}", "run it again")
+            raise DataError(f"{planned.file.url}: {found} bytes received", f"{expected_bytes}", "run it again")
         if planned.checksum is not None:
             algorithm, _, expected = planned.checksum.partition(":")
             with part.open("rb") as handle:

@@ -24,6 +24,7 @@ import httpx2
 from astroclip_bench import __version__
 from astroclip_bench.errors import DataError
 from astroclip_bench.files import write_json
+from astroclip_bench.parallel import StoppedError
 
 Result = TypeVar("Result")
 Advance = Callable[[int], None]
@@ -37,10 +38,6 @@ PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 class MissingFileError(DataError):
     """The server has nothing at that address."""
-
-
-class StoppedError(Exception):
-    """The transfers were called off; what has come in so far stays."""
 
 
 class _TryAgainError(Exception):
@@ -92,8 +89,12 @@ class Line:
                 return attempt()
             except _TryAgainError as error:
                 reason, wait = str(error), error.after_seconds
-            except httpx2.UnsupportedProtocol as error:
+            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
                 raise DataError(f"{url!r} is no web address", "https://...", "check --base-url") from error
+            except httpx2.TooManyRedirects as error:
+                raise DataError(
+                    f"{url}: redirected in a circle", todo="try it in a browser, or use a mirror"
+                ) from error
             except httpx2.TransportError as error:
                 reason, wait = f"{type(error).__name__}: {error}", None
             failures = 1 if progress() > before else failures + 1
@@ -171,11 +172,18 @@ def size_of(line: Line, url: str) -> int | None:
     return line.persist(attempt, url)
 
 
-def receive(line: Line, url: str, target: Path, advance: Advance) -> None:
+def receive(line: Line, url: str, target: Path, advance: Advance, expected_bytes: int | None = None) -> None:
     """Fetch `url` into the file `target`, going on from what an earlier attempt, or an earlier run, left there.
 
     Beside it lies a note with the server's mark (ETag or date) of the version that `target` is a part of; without
     one, or when the server has another version by now, the file is fetched anew.
+
+    Parameters
+    ----------
+    advance
+        Called with the bytes that come in.
+    expected_bytes
+        Size of the whole file, if it is known: a connection that ends early without saying so is then noticed.
 
     Raises
     ------
@@ -186,7 +194,13 @@ def receive(line: Line, url: str, target: Path, advance: Advance) -> None:
     StoppedError
         If the transfers were called off; what has come in stays.
     """
-    line.persist(lambda: _receive_once(line, url, target, advance), url, lambda: received_bytes(target))
+
+    def attempt() -> None:
+        _receive_once(line, url, target, advance)
+        if expected_bytes is not None and received_bytes(target) < expected_bytes:
+            raise _TryAgainError("the connection ended early")
+
+    line.persist(attempt, url, lambda: received_bytes(target))
     _note_path(target).unlink(missing_ok=True)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -20,10 +22,10 @@ from astroclip_bench.fetch import (
     check_space,
     fetch,
     format_bytes,
-    in_parallel,
     plan_downloads,
 )
-from astroclip_bench.transfer import Line, StoppedError, open_client
+from astroclip_bench.parallel import StoppedError, in_parallel
+from astroclip_bench.transfer import Line, open_client
 
 SUPPORT = str(Path(__file__).resolve().parent / "support")
 if SUPPORT not in sys.path:
@@ -83,6 +85,79 @@ def test_a_cut_connection_is_gone_on_from(server, line, tmp_path, cut):
     (first, second) = server.asked("GET", "/a.bin")
     assert first == (None, 200)
     assert second == ((f"bytes={cut}-", 206) if cut else (None, 200))
+
+
+def test_an_answer_of_unknown_length_that_ends_early_is_gone_on_from(server, line, tmp_path):
+    server.faults["/a.bin"] = [("unsized", 1_500_000)]
+    run(server, line, tmp_path)
+    assert server.asked("GET", "/a.bin") == [(None, 200), ("bytes=1500000-", 206)]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_another_range_than_was_asked_for_is_not_taken(server, line, tmp_path):
+    server.faults["/a.bin"] = [("cut", 1_500_000), ("shifted",)]
+    run(server, line, tmp_path)
+    assert [status for _, status in server.asked("GET", "/a.bin")] == [200, 206, 200]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_falls_silent_is_left(server, line, tmp_path):
+    line.client.timeout = 0.2
+    server.faults["/a.bin"] = [("stalled", 0.5)]
+    run(server, line, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_longer_file_than_announced_is_refused(server, line, tmp_path):
+    plan = plan_downloads([RemoteFile(f"{server.url}/a.bin", "a.bin")], tmp_path, line)
+    server.files["/a.bin"] += b"more"
+    with pytest.raises(DataError, match=r"2097156 bytes received; expected 2097152; run it again"):
+        fetch(plan, line)
+    assert left_behind(tmp_path) == set()
+
+
+def test_redirects_are_followed_but_not_in_circles(server, line, tmp_path):
+    server.faults["/old.bin"] = [("status", 302, {"Location": "/a.bin"})]
+    server.files["/old.bin"] = b""
+    run(server, line, tmp_path, RemoteFile(f"{server.url}/old.bin", "a.bin", about_bytes=1))
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    server.faults["/old.bin"] = [("status", 302, {"Location": "/old.bin"})] * 50
+    with pytest.raises(DataError, match="redirected in a circle"):
+        run(server, line, tmp_path, RemoteFile(f"{server.url}/old.bin", "b.bin", about_bytes=1))
+
+
+INTERRUPTED = """
+import sys
+url = sys.argv.pop()
+from astroclip_bench.cli.main import main
+from astroclip_bench.cli import data
+from astroclip_bench.fetch import FileList, RemoteFile
+data.plugin_names = lambda group: ["some"]
+data.load_plugin = lambda group, name: some
+def some() -> FileList:
+    return FileList((RemoteFile(url, "a.bin"),), "A file")
+main()
+"""
+
+
+def test_ctrl_c_leaves_a_part_that_the_same_command_goes_on_from(server, tmp_path):
+    server.faults["/a.bin"] = [("stalled", 20)]
+    command = [sys.executable, "-c", INTERRUPTED, "data", "download", "some", "--yes", "--out", str(tmp_path)]
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "a.bin.part.json").write_text(json.dumps(f'"{hashlib.md5(CONTENT).hexdigest()}"'))
+    script = subprocess.Popen([*command, f"{server.url}/a.bin"], stderr=subprocess.PIPE, text=True)
+    while not server.asked("GET", "/a.bin"):
+        time.sleep(0.05)
+        assert script.poll() is None
+    script.send_signal(signal.SIGINT)
+    _, said = script.communicate(timeout=30)
+    assert script.returncode == 130, said
+    assert said.splitlines()[-1] == "astroclip-bench: interrupted; run the same command again to go on"
+    server.faults.clear()
+    run_again = subprocess.run([*command, f"{server.url}/a.bin"], capture_output=True, text=True, timeout=30)
+    assert run_again.returncode == 0, run_again.stderr
+    assert server.asked("GET", "/a.bin")[-1] == ("bytes=1000-", 206)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 def test_a_later_run_goes_on_from_the_part(server, line, tmp_path):
@@ -242,6 +317,7 @@ def test_no_server_and_no_address(line, tmp_path):
     gone = RemoteFile("http://127.0.0.1:9/a", "a")
     with pytest.raises(DataError, match=r"ConnectError.*\(3 times in a row\); check the network"):
         plan_downloads([gone], tmp_path, line)
+    line.stop.clear()
     with pytest.raises(DataError, match="no web address; expected https://"):
         plan_downloads([RemoteFile("ftp://x/y", "a")], tmp_path, line)
 
@@ -301,7 +377,7 @@ def test_the_first_error_calls_the_others_off(line):
     with pytest.raises(ValueError, match="first"):
         in_parallel(work, range(50), 2, line.stop)
     with pytest.raises(StoppedError):
-        line._sleep(1)
+        in_parallel(work, range(50), 2, line.stop)
 
 
 def test_sizes_in_words():

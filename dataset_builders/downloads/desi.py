@@ -6,13 +6,16 @@ list of checksums that is named after the folder; where the server has none, fil
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from astroclip_bench.errors import UserError
 from astroclip_bench.fetch import FileList, RemoteFile
 from dataset_builders.downloads.options import Program, Release, Survey, join, read_numbers
+from dataset_builders.fits import named_hdu, open_fits, table_column
 
 BASE_URL = "https://data.desi.lbl.gov/public"
 LICENCE = "CC BY 4.0, acknowledgements at https://data.desi.lbl.gov/doc/acknowledgments/"
@@ -22,6 +25,7 @@ REDSHIFT_CATALOGUE = {
     Release.dr1: "dr1/spectro/redux/iron/zcatalog/v1/zall-pix-iron.fits",
 }
 PROVABGS = "edr/vac/edr/provabgs/v1.0/BGS_ANY_full.provabgs.sv3.v0.hdf5"
+TILEPIX = "tilepix.fits"
 FASTSPECFIT_VERSION = {Release.edr: "v3.2", Release.dr1: "v3.0"}
 N_SKY_PARTS = 12
 """HEALPix pixels of nside 1, by which FastSpecFit 3 divides its two large catalogues."""
@@ -34,7 +38,11 @@ ReleaseOption = Annotated[Release, typer.Option(help="DESI release.")]
 
 def coadds(
     healpix: Annotated[
-        str, typer.Option(help="HEALPix pixels (nside 64, NESTED), separated by commas, or a text file of them.")
+        str,
+        typer.Option(
+            help="HEALPix pixels (nside 64, NESTED): separated by commas, a text file of them, or the file tilepix.fits "
+            "(see desi-tilepix) for all that there are."
+        ),
     ],
     release: ReleaseOption = Release.edr,
     survey: Annotated[Survey, typer.Option(help="Phase of the survey.")] = Survey.sv3,
@@ -49,6 +57,7 @@ def coadds(
     \b
     Examples:
       astroclip-bench data download desi-coadds --healpix 26065 --program dark --out edr --dry-run
+      astroclip-bench data download desi-coadds --healpix edr/tilepix.fits --out edr
       astroclip-bench data download desi-coadds --release dr1 --survey main --healpix pixels.txt --out dr1 --yes
     """  # noqa: D301 - the escape is typer's mark for text to leave as it is
     root = f"{release}/spectro/redux/{SPECTROSCOPIC_PRODUCTION[release]}"
@@ -59,10 +68,21 @@ def coadds(
             f"{root}/healpix/{survey}/{program}/{pixel // 100}/{pixel}/{kind}-{survey}-{program}-{pixel}.fits",
             below=root,
         )
-        for pixel in read_numbers(healpix, "--healpix")
+        for pixel in _pixels(healpix, survey, program)
         for kind in kinds
     ]
     return FileList(tuple(files), f"DESI {release.upper()} coadds, {survey} {program} ({LICENCE})")
+
+
+def tilepix(release: ReleaseOption = Release.edr, base_url: BaseUrlOption = BASE_URL) -> FileList:
+    """Fetch the table of the HEALPix pixels that a DESI release has spectra in (under 1 MB).
+
+    \b
+    Examples:
+      astroclip-bench data download desi-tilepix --out edr
+    """  # noqa: D301
+    root = f"{release}/spectro/redux/{SPECTROSCOPIC_PRODUCTION[release]}"
+    return FileList((_desi_file(base_url, f"{root}/healpix/{TILEPIX}"),), f"DESI {release.upper()} pixels ({LICENCE})")
 
 
 def zcatalog(release: ReleaseOption = Release.edr, base_url: BaseUrlOption = BASE_URL) -> FileList:
@@ -113,6 +133,20 @@ def fastspecfit(
     names = [f"{stem}-nside1-hp{part:02d}.fits" for part in range(N_SKY_PARTS)] if divided else [f"{stem}.fits"]
     files = tuple(_desi_file(base_url, f"{folder}/{name}") for name in names)
     return FileList(files, f"FastSpecFit {version} of DESI {release.upper()}, {survey} {program} ({LICENCE})")
+
+
+def _pixels(text: str, survey: Survey, program: Program) -> list[int]:
+    """Return the pixels that the option names, or those of the table tilepix.fits with such spectra."""
+    path = Path(text).expanduser()
+    if path.suffix not in (".fits", ".gz"):
+        return read_numbers(text, "--healpix")
+    with open_fits(path) as hdus:
+        table = named_hdu(hdus, "TILEPIX", path)
+        pixels, surveys, programs = (table_column(table, name, path) for name in ("HEALPIX", "SURVEY", "PROGRAM"))
+    wanted = (np.char.strip(surveys) == survey.value) & (np.char.strip(programs) == program.value)
+    if not wanted.any():
+        raise UserError(f"{path}: no pixel of {survey} {program}", todo="check --release, --survey and --program")
+    return [int(pixel) for pixel in np.unique(pixels[wanted])]
 
 
 def _desi_file(base_url: str, path: str, below: str | None = None) -> RemoteFile:

@@ -17,6 +17,7 @@ from dataset_builders.downloads.options import Program, Release, Survey, read_nu
 
 SOURCES = {
     "desi-coadds": desi.coadds,
+    "desi-tilepix": desi.tilepix,
     "desi-zcatalog": desi.zcatalog,
     "provabgs": desi.provabgs,
     "fastspecfit": desi.fastspecfit,
@@ -142,6 +143,22 @@ def test_desi_files():
         (file,) = source().files
         assert "/" not in file.path
         assert file.sums.startswith(file.url.rpartition("/")[0])
+
+
+def test_all_pixels_of_a_program(tmp_path):
+    from astropy.table import Table
+
+    rows = [(1, "sv3", "dark", 2), (2, "sv3", "bright", 7), (3, "sv3", "bright", 7), (4, "main", "bright", 9)]
+    table = Table(rows=rows, names=("TILEID", "SURVEY", "PROGRAM", "HEALPIX"))
+    table.meta["EXTNAME"] = "TILEPIX"
+    table.write(tmp_path / "tilepix.fits")
+    listed = desi.coadds(str(tmp_path / "tilepix.fits"), redrock=False)
+    assert [file.path for file in listed.files] == ["healpix/sv3/bright/0/7/coadd-sv3-bright-7.fits"]
+    with pytest.raises(UserError, match="no pixel of sv1 other; check --release"):
+        desi.coadds(str(tmp_path / "tilepix.fits"), survey=Survey.sv1, program=Program.other)
+    (file,) = desi.tilepix(Release.dr1).files
+    assert file.path == "tilepix.fits"
+    assert file.sums.endswith("/dr1/spectro/redux/iron/healpix/redux_iron_healpix.sha256sum")
 
 
 def test_galaxy_zoo_is_compared_with_the_record_of_zenodo(server, tmp_path):

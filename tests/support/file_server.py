@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ class FileServer:
     """What is served, what goes wrong, and what was asked for.
 
     `faults` holds, for a path, what the next requests of its content get instead: ("status", code, headers), or
-    ("cut", n): the connection is closed after n bytes. `requests` records (method, path, Range header, status).
+    ("cut", n): the connection is closed after n bytes; ("unsized", n): the same, by a server that does not say how
+    long its answer is; ("shifted",): another range than was asked for; ("stalled", seconds): silence after the head.
+    `requests` records (method, path, Range header, status).
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -61,7 +64,7 @@ def serving(server: FileServer) -> Iterator[FileServer]:
 
         def answer(self, content_wanted: bool) -> None:
             path = urlsplit(self.path).path
-            content, cut = server.files.get(path), None
+            content, cut, sized, silence = server.files.get(path), None, True, 0
             if not content_wanted and not server.with_head:
                 return self.send(405, {}, b"")
             if path in server.refused:
@@ -72,7 +75,10 @@ def serving(server: FileServer) -> Iterator[FileServer]:
                 kind, *rest = server.faults[path].pop(0)
                 if kind == "status":
                     return self.send(rest[0], rest[1], b"")
-                cut = rest[0]
+                if kind == "shifted":
+                    return self.send(206, {"Content-Range": f"bytes 3-{len(content) - 1}/{len(content)}"}, content[3:])
+                cut, sized = (0, True) if kind == "stalled" else (rest[0], kind != "unsized")
+                silence = rest[0] if kind == "stalled" else 0
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             headers = {"ETag": etag} if server.with_etag else {}
             match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -81,20 +87,29 @@ def serving(server: FileServer) -> Iterator[FileServer]:
                 if start >= len(content):
                     return self.send(416, {"Content-Range": f"bytes */{len(content)}"}, b"")
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-                return self.send(206, headers, content[start:], cut)
-            return self.send(200, headers, content, cut)
+                return self.send(206, headers, content[start:], cut, sized, silence)
+            return self.send(200, headers, content, cut, sized, silence)
 
-        def send(self, status: int, headers: dict[str, str], content: bytes, cut: int | None = None) -> None:
+        def send(
+            self,
+            status: int,
+            headers: dict[str, str],
+            content: bytes,
+            cut: int | None = None,
+            sized: bool = True,
+            silence: float = 0,
+        ) -> None:
             server.requests.append((self.command, urlsplit(self.path).path, self.headers.get("Range"), status))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header(*(("Content-Length", str(len(content))) if sized else ("Connection", "close")))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content if cut is None else content[:cut])
             if cut is not None:
                 self.wfile.flush()
+                time.sleep(silence)
                 self.close_connection = True
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
