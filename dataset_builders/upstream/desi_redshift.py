@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astroclip_bench.errors import DataError
-from dataset_builders.fits import named_hdu, native, open_fits, table_column
+from dataset_builders.fits import named_hdu, open_fits, table_column
 
 COLUMNS = {
     "target_id": "TARGETID",
@@ -70,7 +70,7 @@ def read_zcatalog(path: Path | str, group: Group) -> Columns:
         runs = _runs_by_group(path, state.st_mtime_ns, state.st_size).get(group, [])
         parts = {name: [rows[field][first:stop] for first, stop in runs] for name, field in COLUMNS.items()}
         empty = {name: rows[field][:0] for name, field in COLUMNS.items()}
-        columns = {name: native(np.concatenate([empty[name], *parts[name]])) for name in COLUMNS}
+        columns = {name: np.concatenate([empty[name], *parts[name]]) for name in COLUMNS}
     return _texts_stripped(columns)
 
 
