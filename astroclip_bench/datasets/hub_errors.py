@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from astroclip_bench.errors import DataError
 
+AGAIN = "run the same command again: what the Hub has got by now is not sent twice"
+LOG_IN = "run hf auth login, or set HF_TOKEN to a token with the role write"
+
 
 @contextmanager
 def hub_errors(repository: str) -> Iterator[None]:
@@ -24,20 +27,23 @@ def hub_errors(repository: str) -> Iterator[None]:
         status = error.response.status_code
         found, todo = _status_texts(repository, status, error.server_message or str(error))
         raise DataError(found, todo=todo) from error
-    except (httpx2.TransportError, errors.OfflineModeIsEnabled) as error:
+    except errors.LocalTokenNotFoundError as error:
+        raise DataError("no token for the Hub on this machine", todo=LOG_IN) from error
+    except (httpx2.TransportError, ConnectionError, TimeoutError) as error:  # offline mode is a ConnectionError
         raise DataError(
             f"the Hub cannot be reached ({error})", todo="check the network and the variable HF_HUB_OFFLINE"
         ) from error
+    except (PermissionError, RuntimeError) as error:
+        # What hf_xet, which sends the large files, raises of itself; an error of the disk names a file.
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise DataError(f"sending files to {repository} failed ({error})", todo=AGAIN) from error
 
 
 def _status_texts(repository: str, status: int, message: str) -> tuple[str, str]:
     """Return what was found and what to do about an HTTP status of the Hub."""
-    again = "run the same command again: what the Hub has got by now is not sent twice"
     if status == 401:
-        return (
-            "the Hub does not know you (HTTP 401)",
-            "run hf auth login, or set HF_TOKEN to a token with the role write",
-        )
+        return "the Hub does not know you (HTTP 401)", LOG_IN
     if status == 403:
         return (
             f"the Hub does not let you write to {repository} (HTTP 403)",
@@ -46,7 +52,7 @@ def _status_texts(repository: str, status: int, message: str) -> tuple[str, str]
     if status == 404:
         return f"no data set {repository} on the Hub, or it is not open to you", "check the spelling and hf auth whoami"
     if status in (409, 412):
-        return f"{repository} was changed by someone else meanwhile (HTTP {status})", again
+        return f"{repository} was changed by someone else meanwhile (HTTP {status})", AGAIN
     if status == 429 or status >= 500:
-        return f"the Hub is busy or down (HTTP {status})", f"wait a while, and {again}"
+        return f"the Hub is busy or down (HTTP {status})", f"wait a while, and {AGAIN}"
     return f"the Hub refuses the push to {repository} (HTTP {status}): {message}", "check the card and the files"

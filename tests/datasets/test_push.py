@@ -260,6 +260,28 @@ def test_one_clear_line(hub, tiny, monkeypatch, problem, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (
+            RuntimeError("shard refused"),
+            r"sending files to org/tiny failed \(shard refused\); run the same command again",
+        ),
+        (PermissionError("token expired"), r"failed \(token expired\); run the same command again"),
+        (TimeoutError("no answer"), r"the Hub cannot be reached \(no answer\)"),
+    ],
+)
+def test_errors_of_the_storage_library(hub, tiny, monkeypatch, raised, says):
+    from huggingface_hub import HfApi
+
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(HfApi, "preupload_lfs_files", fail)
+    with pytest.raises(DataError, match=says):
+        push(tiny)
+
+
 @pytest.mark.parametrize("name", ["tiny", "a/b/c", "org/ti ny", ""])
 def test_names_that_are_none(hub, tiny, name):
     with pytest.raises(DataError, match="no name of a repository; expected org/name"):
