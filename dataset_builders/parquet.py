@@ -28,6 +28,8 @@ from astroclip_bench.errors import DataError, StorageError
 from astroclip_bench.files import atomic_path, storage_errors, write_json
 from astroclip_bench.records import CONFIG_NAME
 from dataset_builders.card import CARD_NAME, dataset_card
+from dataset_builders.croissant import write_croissant
+from dataset_builders.eval_yaml import write_eval_yaml
 from dataset_builders.pool import run_shards
 from dataset_builders.shards import Shard, ShardWriter, config_folder, shard_record
 from dataset_builders.source import RecordSource, build_record, configurations, source_fingerprint
@@ -47,8 +49,8 @@ def build_dataset(
 ) -> Path:
     """Write the data set folder of a source, or complete one that was interrupted.
 
-    Finished shards are kept in the folder and not made again. The card and, last, the manifest complete it; until
-    then nothing takes it for a data set. A folder that already holds this very data set is returned as it is.
+    Finished shards are kept in the folder and not made again. The card, the metadata for the Hub and, last, the
+    manifest complete it; until then nothing takes it for a data set. A folder that already holds this very data set is returned as it is.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def _make_shards(
 
 
 def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:
-    """Check what spans the shards, write card and manifest, and clear away what served to resume."""
+    """Check what spans the shards, write card, metadata and manifest, and clear away what served to resume."""
     shards = [shard for number in source.shards if (shard := finished_shard(out, number))]
     entries = [entry for shard in shards for entry in shard.files]
     dropped: Counter[str] = sum((Counter(shard.dropped) for shard in shards), Counter())
@@ -126,6 +128,8 @@ def _finalise(source: RecordSource, out: Path, fingerprint: str) -> None:
     manifest = make_manifest(source.schema, entries, _build_entry(source, fingerprint, dict(dropped)))
     with atomic_path(out / CARD_NAME) as temporary:
         temporary.write_text(dataset_card(source, manifest), encoding="utf-8")
+    write_croissant(out, source, manifest)
+    write_eval_yaml(out, source.schema, manifest)
     write_manifest(out, manifest)
     shutil.rmtree(out / BUILD_FOLDER)
 

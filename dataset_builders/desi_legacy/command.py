@@ -76,6 +76,7 @@ def build(
         payload_columns=tuple(texts.payload_columns(mask, resolution)),
         configurations=texts.CONFIGURATIONS,
         sections=texts.SECTIONS,
+        responsible=texts.RESPONSIBLE_AI,
         radius_arcsec=radius,
         preview=preview,
         checksums=checksums,

@@ -69,6 +69,29 @@ SECTIONS: Mapping[str, str] = {
     ),
 }
 
+RESPONSIBLE_AI: Mapping[str, str | Sequence[str]] = {
+    "dataCollection": (
+        "Spectra were taken with the DESI instrument on the Mayall telescope at Kitt Peak; images with the Dark Energy "
+        "Camera (Cerro Tololo), 90Prime (Bok) and Mosaic-3 (Mayall). Catalogues were matched by identifier and position."
+    ),
+    "dataCollectionType": ["Physical data collection", "Experiments"],
+    "dataBiases": [
+        "Targets of a spectroscopic survey: bright or of chosen colours, so that faint, diffuse and dusty galaxies are rare.",
+        "Fibre assignment leaves out close pairs, more in crowded fields.",
+        "Morphology labels say what volunteers saw in pictures, and exist for bright, nearby galaxies alone.",
+    ],
+    "dataLimitations": [
+        "Labels other than the redshift come from models fitted to the same light that the inputs hold.",
+        "No statement on populations (densities, mass functions) without the surveys' own weights.",
+    ],
+    "dataUseCases": [
+        "Comparing embeddings of galaxy images and spectra: zero-shot properties, retrieval between modalities.",
+        "Training of such embeddings on the train split.",
+    ],
+    "machineAnnotationTools": ["redrock", "PROVABGS", "FastSpecFit"],
+    "personalSensitiveInformation": "None: the data are of galaxies. Votes are counts, without the volunteers' names.",
+}
+
 CONFIGURATIONS: Mapping[str, Configuration] = {
     "provabgs": Configuration(
         ("redshift", "ebv", *(column.name for column in (*provabgs_columns(), *multimodal_columns()))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +53,8 @@ class PairRequest:
 
     Parameters
     ----------
-    info, sections
-        The data set's name and texts, and the sections of its card.
+    info, sections, responsible
+        The data set's name and texts, the sections of its card, and its responsible-AI texts for Croissant.
     labels, votes
         Label catalogues joined by TARGETID, and by position.
     columns
@@ -76,6 +76,7 @@ class PairRequest:
     payload_columns: tuple[Column, ...] = ()
     configurations: Mapping[str, Configuration] = field(default_factory=dict)
     sections: Mapping[str, str] = field(default_factory=dict)
+    responsible: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     radius_arcsec: float = 1.0
     preview: bool = True
     checksums: bool = True
@@ -249,6 +250,7 @@ def _source(request: PairRequest, indexed: Mapping[str, IndexedFiles], plan: _Wr
         images=Payloads.of("image", indexed["images"], request.images),
         record=record,
         sections=request.sections,
+        responsible=request.responsible,
         configurations={
             name: Configuration(
                 tuple(column for column in entry.columns if column in names), entry.required, entry.description

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ class PairSource:
         What `build_record` returns: inputs, options and counts.
     sections
         What `card` returns.
+    responsible
+        What `responsible_ai` returns.
     """
 
     info: DatasetInfo
@@ -82,6 +84,11 @@ class PairSource:
     record: Mapping[str, Any]
     sections: Mapping[str, str]
     configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    responsible: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+
+    def responsible_ai(self) -> Mapping[str, str | Sequence[str]]:
+        """Return the data set's own texts on origin and limits."""
+        return self.responsible
 
     @property
     def shards(self) -> range:

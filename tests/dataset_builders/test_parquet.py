@@ -40,7 +40,7 @@ def built(tmp_path_factory):
 
 def test_the_folder(built):
     expected = {f"data/{s}-0000{i}-of-00003.parquet" for s in ("train", "validation", "test") for i in range(3)}
-    assert files_of(built) == {"README.md", "manifest.json", *expected}
+    assert files_of(built) == {"README.md", "croissant.json", "eval.yaml", "manifest.json", *expected}
     manifest = json.loads((built / "manifest.json").read_text())
     assert manifest["manifest_version"] == 1
     assert manifest["counts"] == {"train": 80, "validation": 20, "test": 20}
