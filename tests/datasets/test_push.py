@@ -13,7 +13,6 @@ from tiny_source import TinySource, tiny_info
 from astroclip_bench.datasets import open_dataset
 from astroclip_bench.datasets.push import push_dataset
 from astroclip_bench.errors import DataError
-from dataset_builders.croissant import write_croissant
 from dataset_builders.parquet import build_dataset
 
 NAME = "org/tiny"
@@ -54,7 +53,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_new_repository_gets_the_whole_folder_in_one_commit(hub, copy):
-    write_croissant(copy, TinySource(), open_dataset(copy).manifest)
     (copy / "notes.txt").write_text("mine")
     (copy / "data" / "left-over.parquet").write_bytes(b"no part of it")
     seen = []
@@ -65,7 +63,9 @@ def test_a_new_repository_gets_the_whole_folder_in_one_commit(hub, copy):
     (commit,) = repository.commits
     assert commit["summary"] == f"tiny 1.0 (data digest {open_dataset(copy).digest})"
     expected = contents(copy)
-    del expected["notes.txt"], expected["data/left-over.parquet"]
+    for name in ("notes.txt", "data/left-over.parquet", "eval.yaml"):
+        del expected[name]
+    assert {"README.md", "manifest.json", "croissant.json"} < set(expected)
     assert hub.files(NAME) == {".gitattributes": b"", **expected}
     assert said == [f"{NAME}: new", f"{len(expected)} files to send, 0 already there, 0 to remove"]
     assert seen
@@ -96,6 +96,7 @@ def test_a_later_version_replaces_the_earlier_and_removes_what_no_longer_belongs
     assert said[0].startswith(f"{NAME}: replaces version 1.0 (data digest ")
     assert said[0].endswith(" by 1.1")
     expected = {**contents(later), ".gitattributes": b"", "docs/figure.png": b"someone's figure"}
+    del expected["eval.yaml"]
     assert hub.files(NAME) == expected
     assert len(hub.repositories[NAME].commits) == 2
 
@@ -142,13 +143,21 @@ def test_another_branch(hub, tiny, later):
 
 
 def test_eval_yaml_goes_along_when_asked(hub, copy):
-    with pytest.raises(DataError, match=r"no eval\.yaml; leave --benchmark out"):
-        push(copy, benchmark=True)
-    (copy / "eval.yaml").write_text("name: x\n")
     push(copy)
     assert "eval.yaml" not in hub.files(NAME)
     push(copy, benchmark=True)
-    assert hub.files(NAME)["eval.yaml"] == b"name: x\n"
+    assert hub.files(NAME)["eval.yaml"] == (copy / "eval.yaml").read_bytes()
+    (copy / "eval.yaml").unlink()
+    with pytest.raises(DataError, match=r"no eval\.yaml; leave --benchmark out"):
+        push(copy, benchmark=True)
+
+
+def test_metadata_that_the_folder_has_no_more_go(hub, copy):
+    push(copy)
+    (copy / "croissant.json").unlink()
+    push(copy)
+    assert "croissant.json" not in hub.files(NAME)
+    assert "manifest.json" in hub.files(NAME)
 
 
 def manifest_with(folder: Path, **changes) -> bytes:
