@@ -41,5 +41,6 @@ def test_retrieval_takes_two_modalities(folder):
 
 def test_no_file_where_there_is_nothing_to_test_on(folder):
     manifest = dataclasses.replace(read_manifest(folder), counts={"train": 120, "validation": 0, "test": 0})
+    (folder / "eval.yaml").unlink(missing_ok=True)
     assert not write_eval_yaml(folder, TinySource().schema, manifest)
     assert not (folder / "eval.yaml").exists()
