@@ -90,7 +90,7 @@ def test_a_split_without_rows_writes_no_file(tmp_path):
             return batch.set_column(3, "healpix", [100] * count).set_column(4, "split", ["train"] * count)
 
     folder = build_dataset(OnePixel(n_shards=1), tmp_path / "out")
-    assert files_of(folder) == {"README.md", "manifest.json", "data/train-00000-of-00001.parquet"}
+    assert files_of(folder) == {"README.md", "croissant.json", "manifest.json", "data/train-00000-of-00001.parquet"}
     dataset = open_dataset(folder)
     assert dataset.splits["test"].rows == 0
     assert dataset.splits["test"].object_ids == []
