@@ -38,6 +38,8 @@ CORE_COLUMN = "core"
 INDEX_COLUMN, INDEX_ORDER = "_healpix_29", 29
 """The HEALPix pixel that holds a row, by which HATS sorts."""
 COLLECTION_FILE = "collection.properties"
+LEAST_MARGIN_ARCSEC = 30.0
+"""hats-import lists the pixels of every margin in one table, which narrow margins, made of small pixels, swell."""
 READ_ROWS = 500_000
 """Rows that one task of an import holds in memory."""
 MATCH_FILE = "match.json"
@@ -77,7 +79,7 @@ def import_catalog(
     out
         The catalogue's folder; its name is the catalogue's name.
     margin_arcsec
-        Width of the margin kept with every partition.
+        Least width of the margin kept with every partition.
     pixel_threshold
         Largest number of rows in a partition, unless a pixel of `highest_order` holds more, which is refused.
     highest_order
@@ -114,7 +116,7 @@ def import_catalog(
                 highest_healpix_order=highest_order,
                 expected_total_rows=rows,
             )
-            arguments.add_margin(margin_threshold=margin_arcsec, is_default=True)
+            arguments.add_margin(margin_threshold=max(margin_arcsec, LEAST_MARGIN_ARCSEC), is_default=True)
             pipeline_with_client(arguments, client)
         except (ValueError, RuntimeError) as error:
             raise DataError(
