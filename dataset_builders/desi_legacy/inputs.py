@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from dataset_builders.upstream.multimodal_universe import MmuSpectra
 from dataset_builders.upstream.provabgs import Provabgs, provabgs_columns
 from dataset_builders.upstream.provabgs_multimodal import ProvabgsMultimodal, multimodal_columns
 
+HUBBLE = 0.7
+"""H0 / (100 km/s/Mpc) of stellar masses in solar masses; FastSpecFit publishes them for 1."""
+
 SPECTRA: Mapping[str, Any] = {"coadd-*.fits": DesiCoadds, "*.hdf5": MmuSpectra, "*.parquet": MmuSpectra}
 IMAGES: Mapping[str, Any] = {
     "images_npix152_*.h5": SteinImages,
@@ -27,7 +31,7 @@ IMAGES: Mapping[str, Any] = {
 }
 LABELS: Mapping[str, Any] = {
     "*provabgs*.hdf5": Provabgs,
-    "*.fits": FastSpecFit,
+    "*.fits": partial(FastSpecFit, hubble=HUBBLE),
     "*.hdf5": ProvabgsMultimodal,
     "*.parquet": ProvabgsMultimodal,
 }

@@ -62,6 +62,7 @@ SECTIONS: Mapping[str, str] = {
     "Known defects": (
         "* PROVABGS rows with log stellar mass above 12.2, which its author warns of, are left out. Its W1 magnitude and "
         "its colour for the survey's cut were de-reddened with a wrong factor and are not taken over.\n"
+        "* FastSpecFit publishes masses for a Hubble constant of 100 km/s/Mpc; here they are those for 70, 0.31 dex larger.\n"
         "* The camera coadd follows one rule of desispec, named in `manifest.json`: spectra differ from files coadded "
         "with another version in the two overlaps of the arms (5760 to 5800 and 7520 to 7620 angstrom).\n"
         "* Images keep stars, neighbours and artefacts. Those with a band that is missing or not finite are left out, "

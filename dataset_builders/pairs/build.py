@@ -30,12 +30,12 @@ from astroclip_bench.records import (
     spectrum_modality,
 )
 from dataset_builders.pairs.columns import LABELS, PAIR_PROPERTIES, PHOTOMETRY_BANDS
-from dataset_builders.pairs.index import IndexedFiles, index_files
+from dataset_builders.pairs.index import IndexedFiles, file_state, index_files
 from dataset_builders.pairs.plan import LabelTables, Plan, Planner, merge_plans
 from dataset_builders.pairs.source import PairSource, Payloads
 from dataset_builders.parquet import build_dataset
 from dataset_builders.source import Configuration
-from dataset_builders.upstream.reader import PayloadReader, Reader
+from dataset_builders.upstream.reader import PayloadReader, Reader, companions
 
 SHARD_ROWS = 1000
 """Pairs in a shard: 340 MB before compression."""
@@ -98,10 +98,7 @@ class PairRequest:
 
     def digest(self) -> str:
         """Return the digest of what decides the data set: options, and the files by name, size and time of change."""
-        files = {
-            key: [[str(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in reader.files()]
-            for key, reader in self.readers.items()
-        }
+        files = {key: [_states(reader, path) for path in reader.files()] for key, reader in self.readers.items()}
         options = {key: [reader.name, dict(reader.options())] for key, reader in self.readers.items()}
         columns = [column.name for column in (*self.light_columns(), *self.payload_columns)]
         own = [self.info.name, self.info.version, self.radius_arcsec, self.preview, self.checksums, self.shard_rows]
@@ -156,6 +153,10 @@ def build_pairs(
     source = _source(request, indexed, plan, digest)
     with stage("writing") as progress:
         return build_dataset(source, out, workers=workers, scheduler=scheduler, progress=progress)
+
+
+def _states(reader: Reader, path: Path) -> list[Any]:
+    return [[str(part), *file_state(part)] for part in (path, *companions(reader, path)) if part.is_file()]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from astroclip_bench.datasets.digests import json_digest
 from astroclip_bench.errors import DataError
 from astroclip_bench.files import atomic_path, sha256_file, storage_errors, write_json
 from dataset_builders.pool import run_shards
-from dataset_builders.upstream.reader import Reader
+from dataset_builders.upstream.reader import Reader, companions
 
 FILE_COLUMN = "file"
 """Number of the upstream file a row comes from, in the reader's order."""
@@ -26,12 +27,14 @@ FILE_COLUMN = "file"
 
 @dataclass(frozen=True)
 class IndexedFile:
-    """What is on record of one indexed file; `state` is its size and time of change, by which a change is noticed."""
+    """What is on record of one indexed file.
 
-    path: str
-    bytes: int
-    state: list[int]
-    sha256: str | None
+    `inputs` are the file and its companions, each with path, size and SHA-256; `state` are their sizes and times of
+    change, by which a change is noticed.
+    """
+
+    inputs: list[dict[str, Any]]
+    state: list[list[int]]
     read: int
     kept: int
     dropped: Mapping[str, int]
@@ -73,11 +76,9 @@ class IndexedFiles:
         }
 
     def inputs(self) -> list[dict[str, Any]]:
-        """Return the files with their sizes and checksums, for the manifest."""
-        return [
-            {"reader": self.reader.name, "path": file.path, "bytes": file.bytes, "sha256": file.sha256}
-            for file in self.files
-        ]
+        """Return the files and their companions, each once, with sizes and checksums, for the manifest."""
+        entries = {entry["path"]: entry for file in self.files for entry in file.inputs}
+        return [{"reader": self.reader.name, **entry} for entry in entries.values()]
 
     def _left_out(self) -> str:
         return "; ".join(f"{count:,} {reason}" for reason, count in self.step()["dropped"].items()) or "empty"
@@ -109,8 +110,7 @@ def index_files(
         If a file cannot be used; the message names it.
     """
     paths = reader.files()
-    root = _common_root(paths)
-    task = _IndexFile(reader, tuple(paths), root, folder, checksums)
+    task = _IndexFile(reader, tuple(paths), _common_root(paths), folder, checksums)
     missing = [number for number in range(len(paths)) if task.finished(number) is None]
     done = len(paths) - len(missing)
     for _ in run_shards(task, missing, workers, lambda rows: None, scheduler):
@@ -132,20 +132,19 @@ class _IndexFile:
     checksums: bool
 
     def __call__(self, number: int, tick: Callable[[int], None]) -> None:
-        path = self.paths[number]
-        state = self._state(path)
+        path, state = self.paths[number], self._state(number)
         index = self.reader.index(path)
         with atomic_path(_table_path(self.folder, number)) as temporary:
             pq.write_table(_to_arrow(index.columns, number), temporary, compression="zstd")
-        record = IndexedFile(
-            path.relative_to(self.root).as_posix(),
-            state[0],
-            state,
-            sha256_file(path) if self.checksums else None,
-            index.read,
-            len(index),
-            dict(index.dropped),
-        )
+        inputs = [
+            {
+                "path": self._name(part),
+                "bytes": size,
+                "sha256": _sha256(part, size, changed) if self.checksums else None,
+            }
+            for part, (size, changed) in zip(self._parts(number), state, strict=True)
+        ]
+        record = IndexedFile(inputs, state, index.read, len(index), dict(index.dropped))
         write_json(self._record_path(number), {**asdict(record), "options": self._options()})
 
     def finished(self, number: int) -> IndexedFile | None:
@@ -157,19 +156,36 @@ class _IndexFile:
             content = json.loads(path.read_bytes())
         options = content.pop("options")
         record = IndexedFile(**content)
-        fresh = record.state == self._state(self.paths[number]) and options == self._options()
-        return record if fresh and (record.sha256 is not None or not self.checksums) else None
+        return record if record.state == self._state(number) and options == self._options() else None
 
     def _record_path(self, number: int) -> Path:
         return _table_path(self.folder, number).with_suffix(".json")
 
     def _options(self) -> str:
-        return json_digest([self.reader.name, dict(self.reader.options())])
+        return json_digest([self.reader.name, dict(self.reader.options()), self.checksums])
 
-    def _state(self, path: Path) -> list[int]:
-        with storage_errors(path):
-            stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns]
+    def _parts(self, number: int) -> list[Path]:
+        path = self.paths[number]
+        return [path, *(part for part in companions(self.reader, path) if part.is_file())]
+
+    def _state(self, number: int) -> list[list[int]]:
+        return [file_state(part) for part in self._parts(number)]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+
+
+def file_state(path: Path) -> list[int]:
+    """Return the size of a file and its time of change, in nanoseconds."""
+    with storage_errors(path):
+        stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    """Return the SHA-256 of a file; of a companion of many files, only once."""
+    return sha256_file(path)
 
 
 def add_counts(counts: Any) -> dict[str, int]:

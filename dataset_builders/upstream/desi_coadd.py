@@ -105,6 +105,12 @@ class DesiCoadds:
             "resolution": self.resolution,
         }
 
+    def companions(self, path: Path) -> list[Path]:
+        """Return the file with the redshifts: the redrock file beside the coadd, or the catalogue of the release."""
+        if self.redshifts == "none":
+            return []
+        return [self.zcatalog or path.with_name(path.name.replace("coadd-", "redrock-", 1))]
+
     def index(self, path: Path) -> Index:
         """Return the targets of one file, without sky fibres, bad fibres and what the cuts drop.
 
@@ -169,7 +175,7 @@ class DesiCoadds:
                     "leave out zcatalog to read the redrock files",
                 )
             return read_zcatalog(self.zcatalog, group)
-        redrock = path.with_name(path.name.replace("coadd-", "redrock-", 1))
+        (redrock,) = self.companions(path)
         if not redrock.is_file():
             raise DataError(
                 f"{path}: no redshifts beside it", f"the file {redrock.name}", "download it too, or give zcatalog"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,20 @@ class Reader(Protocol):
     def options(self) -> Mapping[str, Any]:
         """Return what decides the rows and values besides the files (cuts, rules), as plain JSON values."""
         ...
+
+
+@runtime_checkable
+class SupportsCompanions(Protocol):
+    """A reader for which other files have their say in what a file's index holds: redshifts beside spectra."""
+
+    def companions(self, path: Path) -> list[Path]:
+        """Return the files that are read together with `path`."""
+        ...
+
+
+def companions(reader: Reader, path: Path) -> list[Path]:
+    """Return the files that are read together with `path`; none for most readers."""
+    return reader.companions(path) if isinstance(reader, SupportsCompanions) else []
 
 
 class PayloadReader(Reader, Protocol):
