@@ -53,7 +53,7 @@ class Files:
     @property
     def votes(self) -> Path:
         """The votes on morphology."""
-        return self.folder / "gz_decals.csv"
+        return self.folder / "gz_decals_volunteers_5.csv"
 
     @property
     def multimodal_inverted(self) -> Path:
@@ -129,6 +129,7 @@ def _row(pair: Pair) -> dict[str, Any]:
         "healpix": healpix,
         "split": split(healpix),
         "redshift": spectrum.redshift,
+        **{f"flux_{band}": flux for band, flux in zip("grz", image_row.flux, strict=True)},
         **_labels(pair),
         **{f"morphology_{question.replace('-', '_')}": pair.answers.get(question) for question in ANSWERS},
         "mag_r": 22.5 - 2.5 * math.log10(image_row.flux[1]),
