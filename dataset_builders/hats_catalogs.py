@@ -310,7 +310,7 @@ class _Work(Generic[Result]):
         from hats.pixel_math import get_margin
         from hats.pixel_math.healpix_shim import margin2order
 
-        table = pa.concat_tables([schema.empty_table(), *(pq.ParquetFile(file).read() for file in files)])
+        table = pa.concat_tables([schema.empty_table(), *(pq.read_table(file, partitioning=None) for file in files)])
         index = table[INDEX_COLUMN].to_numpy()
         # The smallest pixels that are wider than the margin: those that touch this one hold it.
         order = int(margin2order(self.margin_arcsec / 60))
