@@ -38,7 +38,9 @@ from dataset_builders.source import Configuration
 from dataset_builders.upstream.reader import PayloadReader, Reader, companions
 
 SHARD_ROWS = 1000
-"""Pairs in a shard: 340 MB before compression."""
+"""Pairs in a shard, 340 MB before compression; more where there would be over `MAX_SHARDS` of them."""
+MAX_SHARDS = 2000
+"""The Hub wants no folder of over 10,000 files, and a shard is up to three, in each configuration."""
 REQUEST_NAME = "request.json"
 PLAN_FOLDER = "plan"
 PLAN_RECORD = "plan.json"
@@ -161,7 +163,7 @@ def _states(reader: Reader, path: Path) -> list[Any]:
 
 @dataclass(frozen=True)
 class _WrittenPlan:
-    """The plan on disk, in pieces of `SHARD_ROWS` rows."""
+    """The plan on disk, a file for each shard."""
 
     files: tuple[Path, ...]
     sizes: tuple[int, ...]
@@ -211,6 +213,7 @@ def _write_plan(plan: Plan, work: Path, shard_rows: int) -> None:
     if not plan.table.num_rows:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in plan.steps[-1]["dropped"].items() if count)
         raise DataError(f"no spectrum matches an image ({reasons})", todo="check that both cover the same sky")
+    shard_rows = max(shard_rows, -(-plan.table.num_rows // MAX_SHARDS))
     starts = range(0, plan.table.num_rows, shard_rows)
     for number, start in enumerate(starts):
         with atomic_path(work / PLAN_FOLDER / f"{number:05d}.parquet") as temporary:
