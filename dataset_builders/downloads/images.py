@@ -31,7 +31,7 @@ def cutouts(
         Path,
         typer.Option(
             help="Table (CSV, ECSV, FITS) with columns ra and dec in degrees; a column object_id, targetid or name "
-            "gives the file names."
+            "gives the file names. Or a folder of DESI coadds: their galaxies that pass the bright-galaxy cuts."
         ),
     ],
     layer: Annotated[str, typer.Option(help="Image layer of the viewer: ls-dr9 or ls-dr10.")] = LAYERS[0],
@@ -48,11 +48,11 @@ def cutouts(
     \b
     Examples:
       astroclip-bench data download legacy-cutouts --positions galaxies.csv --out cutouts
-      astroclip-bench data download legacy-cutouts --positions galaxies.csv --layer ls-dr10 --rate 1 --out cutouts
+      astroclip-bench data download legacy-cutouts --positions edr --layer ls-dr10 --rate 1 --out cutouts
     """  # noqa: D301 - the escape is typer's mark for text to leave as it is
     if layer not in LAYERS:
         raise UserError(f"--layer {layer!r}", " or ".join(LAYERS))
-    names, ra, dec = _read_positions(positions)
+    names, ra, dec = (_targets_of_coadds if positions.is_dir() else _read_positions)(positions)
     data_bytes = 4 * len(IMAGE_BANDS) * size**2
     about_bytes = FITS_BLOCK_BYTES * (1 + -(-data_bytes // FITS_BLOCK_BYTES))
 
@@ -118,6 +118,17 @@ def stein_file_name(hemisphere: str, number: int) -> str:
     if start >= rows:
         raise UserError(f"--{hemisphere} {number}", f"0 to {(rows - 1) // STEIN_FILE_ROWS}")
     return f"images_npix{IMAGE_SIZE}_{start:09d}_{min(start + STEIN_FILE_ROWS, rows):09d}.h5"
+
+
+def _targets_of_coadds(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return TARGETIDs as file names, and positions (degrees), of the galaxies in a folder of coadds, each once."""
+    from dataset_builders.upstream.desi_coadd import DesiCoadds
+
+    reader = DesiCoadds(folder, cuts="bright-galaxy")
+    columns = [reader.index(path).columns for path in reader.files()]
+    target_id, ra, dec = (np.concatenate([part[name] for part in columns]) for name in ("target_id", "ra", "dec"))
+    target_id, first = np.unique(target_id, return_index=True)
+    return target_id.astype(str).tolist(), ra[first], dec[first]
 
 
 def _read_positions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -182,6 +183,14 @@ def test_cutouts_at_the_native_scale(tmp_path):
     }
     unnamed = images.cutouts(table(tmp_path, "ra,dec\n10.5,-3.25\n"))
     assert unnamed.files[0].path == "10.50000-3.25000.fits"
+
+
+def test_cutouts_of_the_galaxies_in_a_folder_of_coadds(realdata, tmp_path):
+    for name in ("coadd", "redrock"):
+        shutil.copy(realdata / f"desi/{name}-4-80613-thru20210324.fits", tmp_path)
+    [file] = images.cutouts(tmp_path).files
+    assert file.path == "39633345008634465.fits"
+    assert "ra=105.4897745&dec=56.6693001&" in file.url
 
 
 def test_the_size_of_a_cutout_is_that_of_a_real_one(realdata, tmp_path):
