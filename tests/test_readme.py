@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+import typer
+
+from astroclip_bench.cli.main import app
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,6 +36,25 @@ def test_every_link_into_the_repository_leads_somewhere():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(links) > 3
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def commands() -> list[list[str]]:
+    """Return the words of every `astroclip-bench` command line, with continued lines joined."""
+    text = "\n".join(line for block in shell_blocks() for line in block).replace("\\\n", " ")
+    lines = [line.split("#")[0].split() for line in text.splitlines()]
+    return [line[1:] for line in lines if line and line[0] == "astroclip-bench"]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_and_option_exists(words):
+    command = typer.main.get_command(app)
+    while words and hasattr(command, "get_command"):
+        name, *words = words
+        found = command.get_command(command.context_class(command), name)
+        assert found is not None, name
+        command = found
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_no_placeholder_is_left():
