@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.evaluation import FLOORS, evaluate
 from astroclip_bench.results.record import read_result, write_result
 from astroclip_bench.results.table import render
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 @pytest.fixture(scope="module")

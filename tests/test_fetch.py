@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from file_server import FileServer, serving
 
 from astroclip_bench.errors import DataError, StorageError, UserError
 from astroclip_bench.fetch import (
@@ -26,12 +27,6 @@ from astroclip_bench.fetch import (
 )
 from astroclip_bench.parallel import StoppedError, in_parallel
 from astroclip_bench.transfer import Line, open_client
-
-SUPPORT = str(Path(__file__).resolve().parent / "support")
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
-
-from file_server import FileServer, serving  # noqa: E402 - its folder must be on the path
 
 CONTENT = bytes(range(256)) * 8192  # two pieces of a megabyte
 OTHER = CONTENT[::-1]

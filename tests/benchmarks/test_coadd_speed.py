@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,6 @@ import fitsio
 import numpy as np
 import pytest
 from astropy.io import fits
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from desi_files import ARMS, fibermap, write_coadd
 
 from dataset_builders.upstream.desi_coadd import DesiCoadds

@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
-
 
 @dataclass(frozen=True)
 class Outcome:
