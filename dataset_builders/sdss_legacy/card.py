@@ -17,7 +17,7 @@ CITATION = (
 _SOURCE = """
 The rows are the lines of a list (`pairs.csv`) whose two files are there and can be used. The position is that of the
 list, the centre of the image; the fibre's position is the spectrum's own, and their distance, computed again, is in
-`match_arcsec`. Left out, with counts below, are lines without their files, a spectrum listed twice, pairs too far apart,
+`match_separation`. Left out, with counts below, are lines without their files, a spectrum listed twice, pairs too far apart,
 spectra that the SDSS pipeline did not class as a galaxy's, and redshifts it warns of (ZWARNING not 0).
 """
 

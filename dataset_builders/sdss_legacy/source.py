@@ -131,7 +131,7 @@ class SdssLegacy:
             "preview": preview_array(image),
             "image_origin": [image.origin for image in images],
             "image_clipped_pixels": [image.clipped_pixels for image in images],
-            "match_arcsec": [pair.separation_arcsec for pair in pairs],
+            "match_separation": [pair.separation_arcsec for pair in pairs],
             **{
                 name: numpy_to_arrow(np.concatenate([spectrum.columns[name] for spectrum in spectra]))
                 for name in ("flux", "ivar")
@@ -179,7 +179,7 @@ COLUMN_LIST = (
         "Number of pixels in which a colour of the picture was clipped: their fluxes are lower bounds",
         "property",
     ),
-    Column("match_arcsec", pa.float32(), "arcsec", "Distance of the fibre from the centre of the image", "property"),
+    Column("match_separation", pa.float32(), "arcsec", "Distance of the fibre from the centre of the image", "property"),
     Column("subclass", pa.string(), "", "Spectral subclass of the SDSS pipeline; empty for most galaxies", "property"),
     Column("specobjid", pa.string(), "", "SDSS identifier of the spectrum", "property"),
     Column("bestobjid", pa.string(), "", "SDSS identifier of the imaging object", "property"),

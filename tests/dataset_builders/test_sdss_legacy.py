@@ -74,7 +74,7 @@ def test_rows_are_what_the_list_and_the_spectra_say(rows, realdata):
         row = rows[line["spectrum"].removeprefix("spectra/").removesuffix(".fits").replace("spec", "sdss")]
         assert row["redshift"] == pytest.approx(float(line["z"]), rel=1e-6)
         assert 0 < row["redshift_std"] < 1e-4
-        assert row["match_arcsec"] == pytest.approx(float(line["sep_arcsec"]), abs=0.001)
+        assert row["match_separation"] == pytest.approx(float(line["sep_arcsec"]), abs=0.001)
         assert row["subclass"] == line["subclass"]
         assert row["snr"] == pytest.approx(float(line["snr"]), abs=0.1)
         assert (row["ra"], row["dec"]) == (float(line["ra"]), float(line["dec"]))
@@ -153,7 +153,7 @@ def test_the_card_says_what_is_wrong_with_the_images(folder):
         "Dey et al. (2019)",
         "SDSS covers about 3800 to 9200 angstrom",
         "| files of the list | 12 | 11 | 1 image file not there |",
-        "| `match_arcsec` | float or null | arcsec |",
+        "| `match_separation` | float or null | arcsec |",
     ):
         assert words in card
 
@@ -225,7 +225,7 @@ def test_traps_are_left_out_and_counted(sky, tmp_path):
     folder = build_dataset(source, tmp_path / "out")
     test = open_dataset(folder).splits["test"]
     assert test.object_ids == ["sdss-0001-50000-0000", "sdss-0001-50000-0005", "sdss-0001-50000-0011"]
-    np.testing.assert_allclose(test.column("match_arcsec"), [0, 0.99, 0], atol=1e-3)
+    np.testing.assert_allclose(test.column("match_separation"), [0, 0.99, 0], atol=1e-3)
     loaded = json.loads((folder / "manifest.json").read_text())["build"]["dropped_while_loading"]
     assert sum(loaded.values()) == 2
     assert loaded["picture damaged, without colours, or too small"] == 1
