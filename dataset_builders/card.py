@@ -57,11 +57,21 @@ def _front_matter(info: DatasetInfo, manifest: Manifest, modalities: dict[str, M
 
 
 def _config_entry(config: str, manifest: Manifest) -> dict[str, Any]:
-    """Return what the Hub needs to know of one configuration: the files of each split."""
+    """Return what the Hub needs to know of one configuration: the files of each split.
+
+    The digest in the description is for `datasets`, which tells cached tables of local folders apart by the name of the
+    folder and by these entries, and not by the files: without it, another build in a folder of the same name would be
+    read as the first.
+    """
     splits = [split for split in SPLITS if any((file.config, file.split) == (config, split) for file in manifest.files)]
     folder = config_folder(config)
     files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
-    return {"config_name": config, **({"default": True} if config == CONFIG_NAME else {}), "data_files": files}
+    return {
+        "config_name": config,
+        **({"default": True} if config == CONFIG_NAME else {}),
+        "description": f"Data digest {manifest.digest}",
+        "data_files": files,
+    }
 
 
 def _opening(info: DatasetInfo) -> str:

@@ -84,6 +84,14 @@ def test_the_digest_is_that_of_the_rows_without_pictures(folder, tmp_path):
     assert not (plain / "masses").exists()
 
 
+def test_another_build_in_a_folder_of_the_same_name_is_not_taken_for_the_first(tmp_path):
+    counts = []
+    for place, shards in (("first", 1), ("second", 2)):
+        folder = build_dataset(RichSource(n_shards=shards), tmp_path / place / "same-name")
+        counts.append(sum(len(split) for split in datasets.load_dataset(str(folder)).values()))
+    assert counts == [32, 64]
+
+
 def test_workers_make_the_same_files(folder, tmp_path):
     again = build_dataset(RichSource(), tmp_path / "again", workers=2)
     for path in folder.rglob("*.parquet"):
