@@ -15,8 +15,11 @@ from typer.core import TyperGroup
 from astroclip_bench import __version__
 from astroclip_bench.cli import data, doctor, evaluate
 from astroclip_bench.errors import BenchError
+from astroclip_bench.plugins import load_plugin, plugin_names
 
 EXIT_OUR_FAULT, EXIT_INTERRUPTED = 1, 130
+GROUP = "commands"
+"""Entry points of further sub-commands: name -> function, whose annotations are typer's and docstring the help text."""
 
 
 class ReportingGroup(TyperGroup):
@@ -43,6 +46,30 @@ class ReportingGroup(TyperGroup):
             _fail(f"{type(error).__name__}: {error}; {hint}", EXIT_OUR_FAULT, debug)
 
 
+class MainGroup(ReportingGroup):
+    """The command's own sub-commands, and those of the entry points of `GROUP`.
+
+    An entry point is listed by its name alone, and imported only when it is run or its help is asked for.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command's own sub-command of that name, or else the registered one."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in plugin_names(GROUP):
+            return own
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(load_plugin(GROUP, cmd_name))
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the command's own sub-commands, each with its help, and the names of the registered ones."""
+        super().format_commands(ctx, formatter)
+        registered = [name for name in plugin_names(GROUP) if name not in self.commands]
+        if registered:
+            with formatter.section("Commands of installed packages"):
+                formatter.write_dl([(name, f"See: astroclip-bench {name} --help") for name in registered])
+
+
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
@@ -52,7 +79,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 app = typer.Typer(
     name="astroclip-bench",
-    cls=ReportingGroup,
+    cls=MainGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
