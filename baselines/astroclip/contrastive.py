@@ -22,6 +22,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+
 def gather_with_gradient(tensor: Tensor) -> Tensor:
     """Return the rows (processes x n, ...) of all processes in the order of their ranks, differentiably.
 
