@@ -1,0 +1,80 @@
+"""Spender's spectrum encoder (Melchior et al. 2023, AJ 166, 74, section 3.1): convolutions and attention to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from baselines.astroclip.encoders import Encoder
+from baselines.astroclip.inputs import fill_spectrum
+
+
+class SpenderEncoder(Encoder):
+    """Three convolutions, half of whose channels weigh the other half along wavelength, and an MLP.
+
+    The norms take scale and offset off every channel, so the absolute flux is all but lost.
+
+    Parameters
+    ----------
+    latents
+        Components of its own embedding.
+    channels, kernels, pools
+        Of the convolutions; after each but the last comes a pooling by that many pixels.
+    hidden
+        Sizes of the MLP's hidden layers.
+    dropout
+        After each convolution and layer, while training.
+    mask_ivar
+        Replace pixels of inverse variance 0 by the spectrum's mean; the published model takes all.
+    """
+
+    modality = "spectrum"
+
+    def __init__(
+        self,
+        *,
+        latents: int = 6,
+        channels: Sequence[int] = (128, 256, 512),
+        kernels: Sequence[int] = (5, 11, 21),
+        pools: Sequence[int] = (5, 11),
+        hidden: Sequence[int] = (128, 64, 32),
+        dropout: float = 0.0,
+        mask_ivar: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width, self.dimension, self.mask_ivar = channels[-1] // 2, latents, mask_ivar
+        self.columns = ("flux", "ivar") if mask_ivar else ("flux",)
+        self.preprocessing = f"flux as it is, {'pixels of ivar 0 set to the mean' if mask_ivar else 'ivar unused'}"
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2),
+                nn.InstanceNorm1d(outputs),
+                nn.PReLU(outputs),
+                nn.Dropout(dropout),
+            )
+            for inputs, outputs, kernel in zip((1, *channels), channels, kernels, strict=False)
+        )
+        self.pools = nn.ModuleList([*(nn.MaxPool1d(pool, padding=pool // 2) for pool in pools), nn.Identity()])
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((self.width, *hidden), hidden, strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.PReLU(outputs), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear((self.width, *hidden)[-1], latents))
+
+    def _attended(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the values times their attention (n, width, positions); their sum is what the MLP reads."""
+        maps = fill_spectrum(batch["flux"], batch.get("ivar") if self.mask_ivar else None)[:, None]
+        for convolution, pool in zip(self.convolutions, self.pools, strict=True):
+            maps = pool(convolution(maps))
+        values, scores = maps.chunk(2, dim=1)
+        attended: Tensor = values * scores.softmax(dim=-1)
+        return attended
+
+    def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the attended values at each position, (n, 142, 256) of 7781 pixels; they add up to the feature."""
+        return self._attended(batch).transpose(1, 2)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the latents (n, latents) of ``flux`` (n, p) and, where used, ``ivar`` (n, p)."""
+        latents: Tensor = self.mlp(self._attended(batch).sum(-1))
+        return latents
