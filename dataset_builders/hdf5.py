@@ -79,7 +79,8 @@ def hdf5_dataset(file: Any, key: str, row_shape: tuple[int | None, ...] = (), ki
 def read_rows(dataset: Any, rows: npt.NDArray[np.int64], *within: slice) -> npt.NDArray[Any]:
     """Return rows of an `h5py.Dataset` in the order asked for, repeats included, where h5py wants them increasing.
 
-    Where the file is compressed in chunks of many rows, one call for many rows is much faster than many calls.
+    Where the file is stored in chunks of many rows, one call for many rows is much faster than many calls; where each
+    row is a chunk of its own, it is slower.
 
     Parameters
     ----------
@@ -89,5 +90,16 @@ def read_rows(dataset: Any, rows: npt.NDArray[np.int64], *within: slice) -> npt.
         The part of each row that is wanted, one slice an axis after the first; all of it by default.
     """
     unique, inverse = np.unique(rows, return_inverse=True)
-    found = dataset[(unique, *within)]
+    if _row_by_row(dataset):
+        found = np.empty((len(unique), *dataset[(slice(0), *within)].shape[1:]), dataset.dtype)
+        for place, row in enumerate(unique.tolist()):
+            found[place] = dataset[(row, *within)]
+    else:
+        found = dataset[(unique, *within)]
     return np.asarray(found if np.array_equal(unique, rows) else found[inverse])
+
+
+def _row_by_row(dataset: Any) -> bool:
+    # Views that turn bytes into text (`asstr`) do not tell their chunks.
+    chunks = getattr(dataset, "chunks", None) or ()
+    return bool(chunks[:1] == (1,))

@@ -16,15 +16,17 @@ def path(tmp_path):
     path = tmp_path / "some.h5"
     with h5py.File(path, "w") as file:
         file["cube"] = np.arange(5 * 2 * 4 * 4, dtype=np.float32).reshape(5, 2, 4, 4)
+        file.create_dataset("rows", data=file["cube"][:], chunks=(1, 2, 4, 4), compression="gzip")
         file["number"] = 7
         file["part/inner"] = np.arange(5)
     return path
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [4, 0, 0, 2], [3], []])
-def test_rows_in_any_order(path, rows):
+@pytest.mark.parametrize("key", ["cube", "rows"])
+def test_rows_in_any_order(path, key, rows):
     with open_hdf5(path) as file:
-        cube = hdf5_dataset(file, "cube", (None, 4, 4))
+        cube = hdf5_dataset(file, key, (None, 4, 4))
         whole = cube[:]
         np.testing.assert_array_equal(read_rows(cube, np.array(rows, np.int64)), whole[rows])
         part = read_rows(cube, np.array(rows, np.int64), slice(None), slice(1, 3), slice(1, 3))
@@ -34,7 +36,7 @@ def test_rows_in_any_order(path, rows):
 @pytest.mark.parametrize(
     ("key", "options", "message"),
     [
-        ("flux", {}, "key 'flux' is missing; expected it among cube, number, part"),
+        ("flux", {}, "key 'flux' is missing; expected it among cube, number, part, rows"),
         ("part", {}, "key 'part' is a group; expected an array"),
         ("number", {"kinds": "iu"}, r"'number' has shape \(\); expected \(any\)"),
         ("cube", {"row_shape": (2, 4)}, r"'cube' has shape \(5, 2, 4, 4\); expected \(any, 2, 4\)"),
