@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -105,6 +106,8 @@ def import_catalog(
         if found != rows:
             raise DataError(f"{out} holds {found} rows, the files {rows}", todo="remove it, or choose another folder")
         return out
+    # It finds the collection that it has just made, and warns of that.
+    logging.getLogger().addFilter(_is_no_remark_of_hats)
     # hats-import says on stdout, which is for data, that it goes on with an earlier import.
     with connect(scheduler) as client, client.as_current(), redirect_stdout(sys.stderr):
         try:
@@ -344,6 +347,10 @@ class _Catalog:
         return tuple(
             str(pixel_catalog_file(part.catalog_base_dir, partition)) for part, held in self.parts if partition in held
         )
+
+
+def _is_no_remark_of_hats(record: logging.LogRecord) -> bool:
+    return record.msg != "Looking for catalog - found collection."
 
 
 def _open(path: Path, margin_arcsec: float) -> _Catalog:
