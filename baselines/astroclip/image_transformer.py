@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from astroclip_bench.errors import EmbedderError
 from astroclip_bench.plugins import suggest
@@ -18,7 +18,7 @@ from baselines.astroclip.inputs import ImageInput
 class VisionTransformer(Encoder):
     """A timm vision transformer; the defaults are AstroDINO's ViT-L with patches of 12 pixels (Parker et al. 2024).
 
-    Its own embedding is the class token.
+    Its own embedding is the class token. `prefix_tokens` of its tokens (class token, registers) stand for no patch.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ class VisionTransformer(Encoder):
 
     modality = "image"
     columns = ("image",)
+    backbone: Any
 
     def __init__(
         self,
@@ -76,9 +77,10 @@ class VisionTransformer(Encoder):
         if not getattr(self.backbone, "has_class_token", False):
             raise EmbedderError(f"timm model {backbone!r} has no class token", todo="name it as encoder 'timm' instead")
         self.width = self.dimension = int(self.backbone.embed_dim)
+        self.prefix_tokens = int(self.backbone.num_prefix_tokens)
 
     def encode(self, planes: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
-        """Return all tokens (n, 1 + patches, width), class token first, of planes that `input` gave.
+        """Return all tokens (n, prefix + patches, width), class token first, of planes that `input` gave.
 
         Parameters
         ----------
@@ -91,6 +93,7 @@ class VisionTransformer(Encoder):
         patches = self.backbone.patch_embed(planes)  # (n, rows, columns, width): positions are added afterwards
         if mask is not None and mask_token is not None:
             patches = torch.where(mask[..., None], mask_token.to(patches.dtype), patches)
+        # timm's own forward_features, taken apart where masks go in.
         positioned = self.backbone.norm_pre(self.backbone._pos_embed(patches))
         tokens: Tensor = self.backbone.norm(self.backbone.blocks(positioned))
         return tokens
@@ -126,6 +129,7 @@ class TimmBackbone(Encoder):
 
     modality = "image"
     columns = ("image",)
+    backbone: Any
 
     def __init__(
         self,
@@ -162,19 +166,18 @@ class TimmBackbone(Encoder):
         return features
 
 
-def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
+def _create(name: str, pretrained: bool, **options: Any) -> Any:
     """Return a timm model without classifier.
 
     Raises
     ------
     EmbedderError
-        If timm has no model of that name, or it does not take these options.
+        If timm has no model of that name, it does not take these options, or its weights cannot be had.
     """
     timm = import_timm()
     if "/" not in name and not timm.is_model(name.partition(".")[0]):
         raise EmbedderError(f"timm has no model {name!r}", todo=suggest(name, timm.list_models()))
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
-    except (TypeError, RuntimeError) as error:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:  # timm checks as it goes
         raise EmbedderError(f"timm cannot make {name!r} with {options}: {error}") from error
-    return model

@@ -188,19 +188,22 @@ class ImageInput(nn.Module):
         EmbedderError
             If the images are smaller than the crop.
         """
-        planes = self.stretch(centre_crop(image, self.crop))
-        if self.swap_axes:
-            planes = planes.transpose(2, 3)
+        planes = self.planes(centre_crop(image, self.crop))
         if self.resize:
-            planes = functional.interpolate(planes, (self.resize, self.resize), mode="bilinear", antialias=True)
-        return (planes - self.mean) / self.std
+            size = (self.resize, self.resize)
+            planes = functional.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
+        return planes
 
-    def stretch(self, image: Tensor) -> Tensor:
-        """Return the transform of images (n, 3, H, W) in nanomaggies of any size, float32, no crop."""
-        finite = torch.nan_to_num(image.float(), nan=0.0, posinf=0.0, neginf=0.0)
+    def planes(self, image: Tensor) -> Tensor:
+        """Return the planes of images (n, 3, H, W) in nanomaggies as they are, neither cropped nor resized."""
+        image = torch.nan_to_num(image.float(), nan=0.0, posinf=0.0, neginf=0.0)
+        if self.swap_axes:
+            image = image.transpose(2, 3)
         if self.transform == "asinh":
-            return torch.asinh(finite / self.softening)
-        return IMAGE_TRANSFORMS[self.transform](finite)
+            planes = torch.asinh(image / self.softening)
+        else:
+            planes = IMAGE_TRANSFORMS[self.transform](image)
+        return (planes - self.mean) / self.std
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:

@@ -61,20 +61,20 @@ class SpenderEncoder(Encoder):
             layers += [nn.Linear(inputs, outputs), nn.PReLU(outputs), nn.Dropout(dropout)]
         self.mlp = nn.Sequential(*layers, nn.Linear((self.width, *hidden)[-1], latents))
 
-    def _attended(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the values times their attention (n, width, positions); their sum is what the MLP reads."""
+    def _maps(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return values and attention scores, (n, width, positions) each."""
         maps = fill_spectrum(batch["flux"], batch.get("ivar") if self.mask_ivar else None)[:, None]
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             maps = pool(convolution(maps))
         values, scores = maps.chunk(2, dim=1)
-        attended: Tensor = values * scores.softmax(dim=-1)
-        return attended
+        return values, scores
 
     def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the attended values at each position, (n, 142, 256) of 7781 pixels; they add up to the feature."""
-        return self._attended(batch).transpose(1, 2)
+        """Return the values at each position before attention, (n, 142, 256) of 7781 pixels."""
+        return self._maps(batch)[0].transpose(1, 2)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the latents (n, latents) of ``flux`` (n, p) and, where used, ``ivar`` (n, p)."""
-        latents: Tensor = self.mlp(self._attended(batch).sum(-1))
+        values, scores = self._maps(batch)
+        latents: Tensor = self.mlp((values * scores.softmax(dim=-1)).sum(-1))
         return latents
