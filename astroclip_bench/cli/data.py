@@ -133,7 +133,10 @@ def _content_rows(opened: BenchDataset) -> list[tuple[str, str]]:
             selections[entry.config] += entry.rows
     rows += [(f"configuration {name}", f"{galaxies:,} galaxies") for name, galaxies in selections.items()]
     rows += [
-        (f"modality {modality.name}", f"{', '.join(modality.columns)} {modality.shape} [{modality.unit}]")
+        (
+            f"modality {modality.name}",
+            f"{', '.join(modality.columns)} {modality.shape or 'a number each'} [{modality.unit}]",
+        )
         for modality in opened.modalities.values()
     ]
     return [*rows, ("labels", ", ".join(columns_of_role(opened.schema, "label")))]
@@ -150,6 +153,8 @@ def _build_rows(opened: BenchDataset) -> list[tuple[str, str]]:
     if lost:
         kept = sum(opened.manifest.counts.values())
         steps.append(("step loaded", _counts_text(kept, kept + sum(lost.values()), lost)))
+    steps += [(name, f"{count:,} pairs") for name, count in build.get("matched", {}).items() if count]
+    steps += [(f"labels of {name}", f"{count:,} pairs") for name, count in build.get("joined", {}).items() if count]
     inputs = build.get("inputs", ())
     if inputs:
         steps.append(("made from", f"{len(inputs):,} files, {format_bytes(sum(entry['bytes'] for entry in inputs))}"))

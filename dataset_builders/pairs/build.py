@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,13 +31,17 @@ from astroclip_bench.records import (
     record_schema,
     spectrum_modality,
 )
+from dataset_builders.pairs.card import HEADING, pairing_text
 from dataset_builders.pairs.columns import LABELS, PAIR_PROPERTIES, PHOTOMETRY_BANDS
 from dataset_builders.pairs.index import IndexedFiles, file_state, index_files
+from dataset_builders.pairs.partitions import HATS_FOLDER, PIECES_FOLDER, plan_partitions
 from dataset_builders.pairs.plan import LabelTables, Plan, Planner, merge_plans
 from dataset_builders.pairs.source import PairSource, Payloads
-from dataset_builders.parquet import build_dataset
+from dataset_builders.parquet import FINGERPRINT_NAME, build_dataset
 from dataset_builders.source import Configuration
 from dataset_builders.upstream.reader import PayloadReader, Reader, companions
+
+log = logging.getLogger(__name__)
 
 SHARD_ROWS = 1000
 """Pairs in a shard, 340 MB before compression; more where there would be over `MAX_SHARDS` of them."""
@@ -98,13 +104,13 @@ class PairRequest:
         columns = [*position, *photometry, *labels, *self.columns, *PAIR_PROPERTIES]
         return list({column.name: column for column in columns}.values())
 
-    def digest(self) -> str:
-        """Return the digest of what decides the data set: options, and the files by name, size and time of change."""
+    def digests(self) -> dict[str, str]:
+        """Return the digests of what decides the data set: options, and the files by name, size and time of change."""
         files = {key: [_states(reader, path) for path in reader.files()] for key, reader in self.readers.items()}
         options = {key: [reader.name, dict(reader.options())] for key, reader in self.readers.items()}
         columns = [column.name for column in (*self.light_columns(), *self.payload_columns)]
         own = [self.info.name, self.info.version, self.radius_arcsec, self.preview, self.checksums, self.shard_rows]
-        return json_digest([files, options, columns, own])
+        return {"options": json_digest([options, columns, own]), "files": json_digest(files)}
 
 
 def build_pairs(
@@ -120,7 +126,8 @@ def build_pairs(
     Parameters
     ----------
     out
-        A folder that is new, empty, or of an interrupted build of the same request.
+        A folder that is new, empty, or of an interrupted build of the same request. If files were mended, added or
+        taken away meanwhile, what was made of the others' index is kept, and all that follows is made anew.
     workers
         Processes; the values are the same for any number.
     scheduler
@@ -135,10 +142,11 @@ def build_pairs(
         If the disk is full or not writable, or another process is building in the folder.
     """
     out = Path(out).expanduser().absolute()
-    digest = request.digest()
+    digests = request.digests()
+    digest = json_digest(digests)
     if _is_finished(out, digest):
         return out
-    with _work_folder(out, digest) as work:
+    with _work_folder(out, digests) as work:
         indexed = {}
         for key, reader in request.readers.items():
             with stage(f"indexing {reader.name}") as progress:
@@ -150,11 +158,12 @@ def build_pairs(
                     scheduler=scheduler,
                     progress=progress,
                 )
+            indexed[key].check_usable()
         with stage("matching") as progress:
             plan = _plan(request, indexed, work, scheduler, progress)
-    source = _source(request, indexed, plan, digest)
-    with stage("writing") as progress:
-        return build_dataset(source, out, workers=workers, scheduler=scheduler, progress=progress)
+        source = _source(request, indexed, plan, digest)
+        with stage("writing") as progress:
+            return build_dataset(source, out, workers=workers, scheduler=scheduler, progress=progress)
 
 
 def _states(reader: Reader, path: Path) -> list[Any]:
@@ -203,8 +212,6 @@ def _planner(request: PairRequest, indexed: Mapping[str, IndexedFiles]) -> Plann
 def _plan_on_dask(
     planner: Planner, indexed: Mapping[str, IndexedFiles], work: Path, scheduler: str, progress: Progress
 ) -> Plan:
-    from dataset_builders.pairs.partitions import plan_partitions
-
     return merge_plans(*plan_partitions(planner, indexed["spectra"], indexed["images"], work, scheduler, progress))
 
 
@@ -253,7 +260,7 @@ def _source(request: PairRequest, indexed: Mapping[str, IndexedFiles], plan: _Wr
         spectra=Payloads.of("spectrum", indexed["spectra"], request.spectra),
         images=Payloads.of("image", indexed["images"], request.images),
         record=record,
-        sections=request.sections,
+        sections={**request.sections, HEADING: pairing_text(record)},
         responsible=request.responsible,
         configurations={
             name: Configuration(
@@ -300,7 +307,7 @@ def _is_finished(out: Path, digest: str) -> bool:
 
 
 @contextmanager
-def _work_folder(out: Path, digest: str) -> Iterator[Path]:
+def _work_folder(out: Path, digests: Mapping[str, str]) -> Iterator[Path]:
     """Give the folder in which index and plan are kept until the data set is finished; for one process at a time."""
     from filelock import FileLock, Timeout
 
@@ -316,10 +323,29 @@ def _work_folder(out: Path, digest: str) -> Iterator[Path]:
             raise StorageError(f"{out}: another process is building here", todo="wait for it to end") from error
         with lock:
             note = work / REQUEST_NAME
-            if note.is_file() and json.loads(note.read_bytes()) != digest:
-                raise DataError(
-                    f"{out}: an unfinished build from other files or with other options",
-                    todo="run its own command again, choose another --out, or remove the folder",
-                )
-            write_json(note, digest)
+            earlier = json.loads(note.read_bytes()) if note.is_file() else digests
+            if earlier != digests:
+                _start_anew(out, same_options=earlier["options"] == digests["options"])
+            write_json(note, dict(digests))
             yield work
+
+
+def _start_anew(out: Path, *, same_options: bool) -> None:
+    """Remove what an interrupted build of another request made, but for the index: that is checked file by file."""
+    work = out / BUILD_FOLDER
+    records = sorted(work.glob("shard-*.json"))
+    if records and not same_options:
+        raise DataError(
+            f"{out}: an unfinished build with other options",
+            todo="run its own command again, choose another --out, or remove the folder",
+        )
+    if (work / PLAN_RECORD).exists():
+        log.warning("%s: input files or options changed since the interruption: matched and written anew", out)
+    for record in records:
+        for entry in json.loads(record.read_bytes())["files"]:
+            (out / entry["path"]).unlink(missing_ok=True)
+        record.unlink()
+    for name in (PLAN_RECORD, FINGERPRINT_NAME):
+        (work / name).unlink(missing_ok=True)
+    for name in (PLAN_FOLDER, PIECES_FOLDER, HATS_FOLDER):
+        shutil.rmtree(work / name, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from astroclip_bench.records import COLUMNS, Column
@@ -16,14 +18,14 @@ PHOTOMETRY_BANDS = ("g", "r", "z", "W1", "W2")
 
 PAIR_PROPERTIES = (
     COLUMNS["mag_r"],
-    COLUMNS["snr"],
+    replace(COLUMNS["snr"], description="Median signal-to-noise ratio per pixel of the R arm, 5800 to 7600 angstrom"),
     COLUMNS["hemisphere"],
     COLUMNS["ebv"],
     _property("redshift_err", "", "Standard error of redshift, from redrock"),
     _property("zwarn", "", "Redshift warning bits of redrock; 0 is good", pa.int64()),
     _property("deltachi2", "", "Chi-squared by which the best redshift beats the next"),
     _property("spectype", "", "Spectral class of redrock: GALAXY, QSO or STAR", pa.string()),
-    _property("survey", "", "DESI survey: sv1, sv2, sv3, main or special", pa.string()),
+    _property("survey", "", "DESI survey: cmx, sv1, sv2, sv3, main or special", pa.string()),
     _property("program", "", "DESI programme: bright, dark, backup or other", pa.string()),
     _property("match_method", "", "How the image was found: by target_id or on the sky", pa.string()),
     _property("match_separation", "arcsec", "Distance of the image's catalogue position from the spectrum's target"),

@@ -53,17 +53,23 @@ class IndexedFiles:
         """The Parquet files that hold rows; the others' schema may lack columns that are nowhere else missing."""
         return [_table_path(self.folder, number) for number, file in enumerate(self.files) if file.kept]
 
-    def read(self) -> pa.Table:
-        """Return the index as one table; a column that some file lacks is null there.
+    def check_usable(self) -> None:
+        """Check that there is a usable row.
 
         Raises
         ------
         DataError
-            If no file has a usable row, telling why the rows were left out.
+            If there is none, telling why the rows were left out.
         """
+        if not self.tables:
+            raise DataError(
+                f"{self.reader.name}: no usable row in {len(self.files):,} files ({self._left_out()})",
+                todo="check that these are the right files and cuts",
+            )
+
+    def read(self) -> pa.Table:
+        """Return the index as one table; a column that some file lacks is null there."""
         tables = [pq.read_table(path, partitioning=None) for path in self.tables]
-        if not tables:
-            raise DataError(f"{self.reader.name}: no usable row in {len(self.files)} files ({self._left_out()})")
         return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
     def step(self) -> dict[str, Any]:
@@ -81,7 +87,8 @@ class IndexedFiles:
         return [{"reader": self.reader.name, **entry} for entry in entries.values()]
 
     def _left_out(self) -> str:
-        return "; ".join(f"{count:,} {reason}" for reason, count in self.step()["dropped"].items()) or "empty"
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in self.step()["dropped"].items() if count)
+        return reasons or "they are empty"
 
 
 def index_files(
@@ -145,7 +152,7 @@ class _IndexFile:
             for part, (size, changed) in zip(self._parts(number), state, strict=True)
         ]
         record = IndexedFile(inputs, state, index.read, len(index), dict(index.dropped))
-        write_json(self._record_path(number), {**asdict(record), "options": self._options()})
+        write_json(self._record_path(number), {**asdict(record), "options": self._options(number)})
 
     def finished(self, number: int) -> IndexedFile | None:
         """Return the record of a file that is indexed and unchanged since, or None."""
@@ -156,13 +163,13 @@ class _IndexFile:
             content = json.loads(path.read_bytes())
         options = content.pop("options")
         record = IndexedFile(**content)
-        return record if record.state == self._state(number) and options == self._options() else None
+        return record if record.state == self._state(number) and options == self._options(number) else None
 
     def _record_path(self, number: int) -> Path:
         return _table_path(self.folder, number).with_suffix(".json")
 
-    def _options(self) -> str:
-        return json_digest([self.reader.name, dict(self.reader.options()), self.checksums])
+    def _options(self, number: int) -> str:
+        return json_digest([self.reader.name, dict(self.reader.options()), self.checksums, str(self.paths[number])])
 
     def _parts(self, number: int) -> list[Path]:
         path = self.paths[number]

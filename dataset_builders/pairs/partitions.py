@@ -18,6 +18,8 @@ from dataset_builders.pairs.index import IndexedFiles
 from dataset_builders.pairs.plan import Planner
 
 RECORD_KEY = b"plan"
+HATS_FOLDER = "hats"
+PIECES_FOLDER = "pieces"
 
 
 def plan_partitions(
@@ -37,13 +39,13 @@ def plan_partitions(
     left, right = (
         import_catalog(
             _of_one_schema(indexed, work / "index" / f"{name}-uniform"),
-            work / "hats" / name,
+            work / HATS_FOLDER / name,
             scheduler=scheduler,
             margin_arcsec=margin,
         )
         for name, indexed in (("spectra", spectra), ("images", images))
     )
-    piece = _PlanPiece(planner, work / "pieces")
+    piece = _PlanPiece(planner, work / PIECES_FOLDER)
     files = {pixel: piece.path(pixel) for pixel in aligned_pixels(left, right, margin)}
     finished = {pixel for pixel, file in files.items() if file.is_file()}
     done = len(finished)
