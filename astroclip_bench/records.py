@@ -169,7 +169,7 @@ COLUMNS: dict[str, Column] = {
         Column(
             "ivar",
             nested_list((N_WAVELENGTH,)),
-            f"({_FLUX_UNIT})-2",
+            "1e34 s2 cm4 Angstrom2 / erg2",
             "Inverse variance of flux; 0 where masked",
             "modality",
         ),
