@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from astroclip_bench.errors import DataError
+from astroclip_bench.records import WAVELENGTH_STEP_ANGSTROM
 from dataset_builders.fits import named_hdu, open_fits, table_column
 from dataset_builders.selection import drop_by_reason
 from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms, stored_arms
@@ -31,6 +32,16 @@ EXTRA_COLUMNS = (
     *("COADD_NUMEXP", "COADD_EXPTIME"),
 )
 """Columns of FIBERMAP that are kept where the file has them, under their names in lower case."""
+
+SCORE_COLUMNS = {
+    "snr": ("MEDIAN_COADD_SNR_R", np.sqrt(WAVELENGTH_STEP_ANGSTROM)),
+    "tsnr2_lrg": ("TSNR2_LRG", 1.0),
+}
+"""Column -> column of SCORES, and the factor between them.
+
+MEDIAN_COADD_SNR_R is the median over the R arm from 5800 to 7600 angstrom for a square root of an angstrom
+(`desispec.specscore`), `snr` the same for a pixel. TSNR2_LRG tells how deep the spectrum is.
+"""
 
 Columns = Mapping[str, npt.NDArray[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -115,9 +126,9 @@ class DesiCoadds:
         """Return the targets of one file, without sky fibres, bad fibres and what the cuts drop.
 
         Columns: `row`, `target_id`, `ra`, `dec` (TARGET_RA, TARGET_DEC), `survey`, `program` ("unknown" where neither
-        header nor file name tells), `desi_healpix` (the pixel of the file, -1 likewise), `snr` (SCORES'
-        MEDIAN_COADD_SNR_R: median over the pixels of the R arm; NaN where the file has none), those of `EXTRA_COLUMNS`
-        that the file has, and with redshifts `redshift`, `redshift_err`, `zwarn` (0 is good), `deltachi2`, `spectype`.
+        header nor file name tells), `desi_healpix` (the pixel of the file, -1 likewise), those of `SCORE_COLUMNS` (NaN
+        where the file has none) and of `EXTRA_COLUMNS` that the file has (`ebv` is NaN where it says 0: not looked up),
+        and with redshifts `redshift`, `redshift_err`, `zwarn` (0 is good), `deltachi2`, `spectype`.
 
         Raises
         ------
@@ -133,7 +144,7 @@ class DesiCoadds:
             stored_arms(hdus, path, self.resolution)
             group = _group(hdus[0].header, path)
             columns |= {name: np.full(count, value) for name, value in _named(group).items()}
-            columns["snr"] = _snr(hdus, columns["target_id"], path)
+            columns |= _scores(hdus, columns["target_id"], path)
         if self.redshifts != "none":
             found_columns, found = redshifts_of(columns["target_id"], self._redshift_table(path, group))
             columns |= found_columns
@@ -190,6 +201,9 @@ def _target_columns(fibermap: Any, path: Path) -> dict[str, npt.NDArray[Any]]:
         if name in fibermap.columns.names:
             values = table_column(fibermap, name, path)
             columns[name.lower()] = np.char.strip(values.astype(str)) if values.dtype.kind in "SU" else values
+    if "ebv" in columns:
+        # Of fibres without a target in the imaging catalogues.
+        columns["ebv"] = np.where(columns["ebv"] == 0, np.nan, columns["ebv"]).astype(np.float32)
     return columns
 
 
@@ -198,9 +212,11 @@ def _fibre_reasons(fibermap: Any, columns: Columns, path: Path) -> dict[str, Fla
     older = "COADD_FIBERSTATUS" not in fibermap.columns.names and "FIBERSTATUS" in fibermap.columns.names
     status = table_column(fibermap, "FIBERSTATUS" if older else "COADD_FIBERSTATUS", path)
     target_id = columns["target_id"]
+    kind = np.char.strip(table_column(fibermap, "OBJTYPE", path).astype(str))
     reasons = {
         "negative TARGETID": target_id < 0,
-        "sky fibre": np.char.strip(table_column(fibermap, "OBJTYPE", path).astype(str)) == "SKY",
+        "sky fibre": kind == "SKY",
+        "fibre on no target (OBJTYPE not TGT)": kind != "TGT",
         "bad fibre (COADD_FIBERSTATUS not 0)": status != 0,
         "position not finite": ~np.isfinite(columns["ra"] + columns["dec"]),
     }
@@ -221,13 +237,17 @@ def _faults(min_flux: FloatArray, max_flux: FloatArray, max_ivar: FloatArray) ->
     return np.select(list(holds.values()), [np.array(fault, object) for fault in holds], np.array(GOOD, object))
 
 
-def _snr(hdus: Any, target_id: npt.NDArray[np.int64], path: Path) -> npt.NDArray[np.float32]:
-    if "SCORES" not in hdus or "MEDIAN_COADD_SNR_R" not in hdus["SCORES"].columns.names:
-        return np.full(len(target_id), np.nan, np.float32)
+def _scores(hdus: Any, target_id: npt.NDArray[np.int64], path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    found = {name: np.full(len(target_id), np.nan, np.float32) for name in SCORE_COLUMNS}
+    if "SCORES" not in hdus:
+        return found
     scores = hdus["SCORES"]
     if not np.array_equal(table_column(scores, "TARGETID", path), target_id):
         raise DataError(f"{path}: the HDUs SCORES and FIBERMAP list different targets", "the same, in the same order")
-    return table_column(scores, "MEDIAN_COADD_SNR_R", path).astype(np.float32)
+    for name, (field, factor) in SCORE_COLUMNS.items():
+        if field in scores.columns.names:
+            found[name] = (table_column(scores, field, path) * factor).astype(np.float32)
+    return found
 
 
 def _group(header: Any, path: Path) -> Group | None:

@@ -57,6 +57,8 @@ BAD_ZWARN = -1
 """What a redshift warning becomes of which only the existence is known."""
 
 MASKED = np.uint32(1)
+SNR_RANGE_ANGSTROM = (5800.0, 7600.0)
+"""Where desispec measures the signal-to-noise ratio of the R arm (``desispec.specscore``)."""
 BLOCK_ROWS = 256
 WAVELENGTH_TOLERANCE_ANGSTROM = 0.01
 
@@ -68,8 +70,8 @@ class MmuSpectra:
     """Reader of the HDF5 or Parquet files below `folder`; margins of HATS catalogues are passed over.
 
     The index has row, target_id, ra, dec, redshift, redshift_err, `zwarn` (0 is good, `BAD_ZWARN` where more is not
-    known), `snr` (median of the good pixels of the whole spectrum) and, as far as the files have them, deltachi2,
-    spectype, ebv and the fluxes of `FLUXES` (nanomaggies, NaN where missing).
+    known), `snr` (median over the pixels of `SNR_RANGE_ANGSTROM`, as in the index of `DesiCoadds`) and, as far as the
+    files have them, deltachi2, spectype, ebv and the fluxes of `FLUXES` (nanomaggies, NaN where missing).
 
     Parameters
     ----------
@@ -294,10 +296,13 @@ def _check_wavelengths(opened: _Opened, path: Path) -> None:
 
 
 def _signal_to_noise(opened: _Opened) -> npt.NDArray[np.float32]:
-    """Return for each spectrum the median of flux sqrt(ivar) over its good pixels, NaN where there is none."""
-    snr = [
-        np.median(flux[good] * np.sqrt(ivar[good])) if (good := (ivar > 0) & (mask == 0)).any() else np.nan
-        for block in opened.blocks(("flux", "ivar", "mask"))
-        for flux, ivar, mask in zip(block["flux"], block["ivar"], block["mask"], strict=True)
-    ]
-    return np.array(snr, np.float32)
+    """Return for each spectrum the median of flux sqrt(ivar) over the R arm; bad pixels count as 0, as in desispec."""
+    wavelength = wavelength_angstrom(spectrum_modality())
+    arm = (wavelength >= SNR_RANGE_ANGSTROM[0]) & (wavelength < SNR_RANGE_ANGSTROM[1])
+    blocks = []
+    for block in opened.blocks(("flux", "ivar", "mask")):
+        flux, ivar, mask = (block[name][:, arm] for name in ("flux", "ivar", "mask"))
+        good = (ivar > 0) & (mask == 0) & np.isfinite(flux)
+        ratio = np.where(good, flux, 0) * np.sqrt(np.where(good, ivar, 0))
+        blocks.append(np.median(ratio, axis=1).astype(np.float32))
+    return np.concatenate([np.zeros(0, np.float32), *blocks])

@@ -38,7 +38,7 @@ def test_two_targets_of_the_real_dark_file_carry_signal(realdata):
     assert (index.columns["survey"][0], index.columns["program"][0]) == ("sv3", "dark")
     assert index.columns["desi_healpix"].tolist() == [26065, 26065]
     assert index.columns["morphtype"].tolist() == ["DEV", "EXP"]
-    np.testing.assert_allclose(index.columns["snr"], [0.9526, 0.5], atol=0.4)
+    assert "fibre on no target (OBJTYPE not TGT)" in index.dropped
     assert payload.faults.tolist() == ["", ""]
     assert {name: (array.dtype, array.shape) for name, array in payload.columns.items()} == {
         "flux": (np.float32, (2, 7781)),
@@ -200,6 +200,7 @@ def test_unusable_fibres_are_counted(tmp_path):
     assert index.dropped == {
         "negative TARGETID": 1,
         "sky fibre": 1,
+        "fibre on no target (OBJTYPE not TGT)": 0,
         "bad fibre (COADD_FIBERSTATUS not 0)": 1,
         "position not finite": 1,
         "duplicate target in the file": 1,
@@ -207,7 +208,19 @@ def test_unusable_fibres_are_counted(tmp_path):
     # The first row of the third target is a bad fibre, so that its second one is no duplicate.
     assert index.columns["target_id"].tolist() == [TARGETS[1], TARGETS[3], TARGETS[4], TARGETS[2]]
     assert index.columns["row"].tolist() == [2, 4, 5, 7]
-    assert index.columns["snr"].tolist() == [2.0, 4.0, 5.0, 7.0]
+    # The files tell it for a square root of an angstrom, the index for a pixel of 0.8.
+    np.testing.assert_allclose(index.columns["snr"], np.array([2, 4, 5, 7]) * np.sqrt(0.8), rtol=1e-6)
+    assert np.isnan(index.columns["tsnr2_lrg"]).all()
+
+
+def test_fibres_of_other_kinds_and_reddening_that_nobody_looked_up(tmp_path):
+    table = fibermap(
+        TARGETS, OBJTYPE=["TGT", "BAD", "TGT", "", "TGT"], EBV=np.array([0.03, 0.1, 0, 0.1, 0.2], np.float32)
+    )
+    path = write_coadd(tmp_path / NAME, table, random_arms(5))
+    index = DesiCoadds(path, redshifts="none").index(path)
+    assert index.dropped["fibre on no target (OBJTYPE not TGT)"] == 2
+    np.testing.assert_array_equal(index.columns["ebv"], np.array([0.03, np.nan, 0.2], np.float32))
 
 
 def test_spectra_without_signal_are_faulty(tmp_path):

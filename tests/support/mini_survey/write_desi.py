@@ -66,7 +66,8 @@ def _coadd(spectra: list[Spectrum]) -> list[fits.hdu.base.ExtensionHDU]:
         hdus.append(_image(mask, f"{arm}_MASK"))
         if len(spectra) <= MAX_RESOLUTION_ROWS:
             hdus.append(_image(_resolution(spectra, flux.shape[1]), f"{arm}_RESOLUTION"))
-        scores[f"MEDIAN_COADD_SNR_{arm}"] = np.median(flux * np.sqrt(ivar), axis=1).astype(np.float32)
+        per_pixel = np.median(flux * np.sqrt(ivar), axis=1)
+        scores[f"MEDIAN_COADD_SNR_{arm}"] = (per_pixel / np.sqrt(0.8)).astype(np.float32)
         scores[f"TSNR2_BGS_{arm}"] = np.full(len(spectra), 1000.0, np.float32)
     return [*hdus, fits.BinTableHDU(Table(scores), name="SCORES")]
 
