@@ -31,6 +31,7 @@ from dataset_builders.preview import preview_array
 from dataset_builders.upstream.astroclip_hdf5 import DAMAGED, AstroClipHdf5
 from dataset_builders.upstream.astroclip_parquet import AstroClipParquet
 from dataset_builders.upstream.desi_targets import decode_target_id
+from dataset_builders.upstream.legacy_image import HEMISPHERE_OF_RELEASE
 from dataset_builders.upstream.reader import GOOD, list_files
 
 NAMES = {"astroclip-v1": "astroclip-v1", "healpix": "astroclip-v1-healpix", "as-in-files": "astroclip-v1-copy"}
@@ -45,9 +46,6 @@ SPLITS_OF = {
 SHARD_ROWS = 2_000
 BATCH_ROWS = 256
 """Rows loaded at a time: 80 MB."""
-
-HEMISPHERES = {9010: "south", 9011: "north"}
-"""Release of the imaging catalogue in the TARGETID -> part of the survey."""
 
 
 class AstroClipV1:
@@ -147,7 +145,7 @@ class AstroClipV1:
             "healpix": pa.array(light["healpix"]),
             "split": pa.array(light["split"].tolist()),
             "redshift": pa.array(light["redshift"], pa.float32()),
-            "hemisphere": pa.array([HEMISPHERES.get(number) for number in release.tolist()], pa.string()),
+            "hemisphere": pa.array([HEMISPHERE_OF_RELEASE.get(number) for number in release.tolist()], pa.string()),
             "preview": preview_array(payload["image"]),
             **{name: numpy_to_arrow(values, self.schema.field(name).type) for name, values in payload.items()},
             **{name: pa.array(values, pa.float32(), mask=np.isnan(values)) for name, values in labels.items()},

@@ -23,6 +23,11 @@ BITS = {
 }
 """Part -> its lowest bit and its number of bits."""
 
+FIRST_IMAGING_RELEASE = 1000
+"""Below it stands the number of a secondary target class (``desitarget.targets.encode_targetid``)."""
+TERTIARY_RELEASE = 8888
+"""What tertiary targets carry for a release, with the number of their programme for a brick (``fiberassign``)."""
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -76,7 +81,11 @@ def encode_target_id(release: npt.ArrayLike, brick_id: npt.ArrayLike, brick_obje
 
 
 def has_imaging_key(target_id: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Tell which TARGETIDs name an object of the Legacy Surveys' catalogues: no sky position, mock or Gaia source."""
+    """Tell which TARGETIDs name an object of the Legacy Surveys' catalogues.
+
+    Others name a sky position, a mock, a Gaia source, or a secondary or tertiary target with coordinates of its own.
+    """
     values = np.asarray(target_id, np.int64)
     key = decode_target_id(np.maximum(values, 0))
-    return np.asarray((key.release > 0) & (key.mock == 0) & (key.sky == 0) & (key.gaia_dr == 0))
+    of_imaging = (key.release >= FIRST_IMAGING_RELEASE) & (key.release != TERTIARY_RELEASE)
+    return np.asarray(of_imaging & (key.mock == 0) & (key.sky == 0) & (key.gaia_dr == 0))

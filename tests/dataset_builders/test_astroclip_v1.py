@@ -39,6 +39,7 @@ def pairs():
     pairs.target_id[2] = GAIA_TARGET
     pairs.target_id[3] = -39_633
     pairs.target_id[4] = MOCK
+    pairs.target_id[12] = encode_target_id(9012, 300_000 + 1_700 * 12, 9)  # a brick of the south that was processed again
     pairs.redshift[5] = -0.0002
     pairs.redshift[6] = 1.2
     pairs.redshift[7] = np.nan
@@ -255,12 +256,13 @@ def test_labels_of_the_multimodal_universe(original, pairs, tmp_path):
 
 
 def test_place_of_a_target():
-    ids = [int(encode_target_id(9011, 618_237, 989)), SKY_POSITION, GAIA_TARGET, MOCK, -1, 989]
+    tertiary = int(encode_target_id(8888, 15, 989))
+    ids = [int(encode_target_id(9011, 618_237, 989)), SKY_POSITION, GAIA_TARGET, MOCK, -1, 989, tertiary]
     pixels = target_pixel(ids)
     assert pixels[0] == healpix_pixel(191.2813, 60.25)
     assert pixels[1] == healpix_pixel(*brick_centre(349_955))
     assert pixels[2] == 8_191 * 4
-    assert pixels[3:].tolist() == [-1, -1, -1]
+    assert pixels[3:].tolist() == [-1, -1, -1, -1]
 
 
 def test_nothing_usable(tmp_path):

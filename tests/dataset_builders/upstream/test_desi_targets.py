@@ -48,8 +48,11 @@ def test_arrays_come_back_whole():
 
 
 def test_only_catalogue_objects_have_an_imaging_key():
-    others = [-5, encode_target_id(0, 618237, 989), PUBLISHED | 1 << 58, PUBLISHED | 1 << 59, PUBLISHED | 2 << 60]
-    assert has_imaging_key([PUBLISHED, *others]).tolist() == [True, False, False, False, False, False]
+    flagged = [PUBLISHED | 1 << 58, PUBLISHED | 1 << 59, PUBLISHED | 2 << 60]
+    # No release, a secondary target of class 211, and a tertiary target of programme 15.
+    others = [encode_target_id(*parts) for parts in ((0, 618237, 989), (211, 618237, 989), (8888, 15, 989))]
+    assert has_imaging_key(PUBLISHED)
+    assert not has_imaging_key([-5, *flagged, *others]).any()
 
 
 @pytest.mark.parametrize(
