@@ -1,0 +1,265 @@
+"""Batches of a split for training: shuffled by a seed, shared among processes, on the device before they are needed.
+
+The order is a function of the seed and the epoch, so that a run goes on at any step with nothing stored but the step.
+Rows come from the memory-mapped Arrow file by index, or from a copy of the split in memory or on the device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from astroclip_bench.datasets import Batch, BenchDataset, SplitView, batches_from_hf
+from astroclip_bench.errors import DataError
+from astroclip_bench.progress import Progress
+from baselines.astroclip.config import DataSettings
+
+if TYPE_CHECKING:
+    import datasets
+
+READ_ROWS = 256
+"""Rows read at a time into a cache."""
+
+Rows = npt.NDArray[np.int64]
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """The usable rows of a split and how they are read.
+
+    Attributes
+    ----------
+    rows
+        Numbers of the usable rows, rising: those with a value in each of the columns.
+    cached
+        Column -> the usable rows (n, *shape), if they are kept.
+    """
+
+    view: SplitView
+    columns: tuple[str, ...]
+    rows: Rows
+    arrow: datasets.Dataset | None = field(repr=False)
+    cached: Tensors | None = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Where `batches` leaves its tensors."""
+        return torch.device("cpu") if self.cached is None else next(iter(self.cached.values())).device
+
+    def batches(self, order: Rows, size: int) -> Iterator[Tensors]:
+        """Yield float32 tensors of `size` rows in the given order (numbers from 0 to the length of this split)."""
+        if self.cached is not None:
+            for start in range(0, len(order), size):
+                index = torch.from_numpy(order[start : start + size]).to(self.device)
+                yield {name: values.index_select(0, index).float() for name, values in self.cached.items()}
+            return
+        assert self.arrow is not None
+        for batch in batches_from_hf(self.arrow, self.columns, size, self.rows[order]):
+            yield to_tensors(batch)
+
+
+def to_tensors(batch: Batch) -> Tensors:
+    """Return a batch of arrays as float32 tensors that may be written to."""
+    return {name: torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for name, array in batch.arrays.items()}
+
+
+def open_split(
+    dataset: BenchDataset,
+    split: str,
+    columns: Sequence[str],
+    settings: DataSettings,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> TrainingSplit:
+    """Prepare a split for training or validation.
+
+    Parameters
+    ----------
+    columns
+        What a batch holds. Rows in which one of them is missing are left out.
+    device
+        Where ``cache = "device"`` keeps the split.
+    progress
+        Called with (done, total) while a cache is filled.
+
+    Raises
+    ------
+    DataError
+        If the split or a column is not there, or no row has them all.
+    """
+    view = dataset.splits.get(split)
+    if view is None:
+        raise DataError(f"data set {dataset.info.name!r} has no split {split!r}", f"one of {', '.join(dataset.splits)}")
+    if settings.limit is not None:
+        view = view.subsample(settings.limit)
+    names = tuple(dict.fromkeys(columns))
+    rows = _usable_rows(view, names)
+    if not len(rows):
+        raise DataError(f"no galaxy in split {split!r} has {', '.join(names)}", "some to train on")
+    if settings.cache == "none":
+        return TrainingSplit(view, names, rows, view.to_hf(), None)
+    place = device if settings.cache == "device" else torch.device("cpu")
+    cached = _filled(view, names, rows, getattr(torch, settings.cache_dtype), place, progress)
+    return TrainingSplit(view, names, rows, None, cached)
+
+
+def _usable_rows(view: SplitView, columns: Sequence[str]) -> Rows:
+    usable = np.ones(view.rows, bool)
+    for name in columns:
+        if name not in view.schema.names:
+            raise DataError(f"no column {name!r} in the data set", f"one of {', '.join(view.schema.names)}")
+        # Columns that cannot be null (images and spectra) need not be read for it.
+        if view.schema.field(name).nullable:
+            values = view.column(name)
+            usable &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    return np.flatnonzero(usable)
+
+
+def _filled(
+    view: SplitView,
+    columns: Sequence[str],
+    rows: Rows,
+    dtype: torch.dtype,
+    device: torch.device,
+    report: Progress | None,
+) -> Tensors:
+    """Read the usable rows once, in file order; what does not fit into float16 becomes its largest number."""
+    largest = torch.finfo(dtype).max
+    wanted = np.zeros(view.rows, bool)
+    wanted[rows] = True
+    cached: Tensors = {}
+    start = done = 0
+    for batch in view.batches(columns, READ_ROWS):
+        chosen = wanted[start : start + len(batch.object_ids)]
+        start += len(chosen)
+        for name, values in to_tensors(batch).items():
+            if name not in cached:
+                cached[name] = torch.empty((len(rows), *values.shape[1:]), dtype=dtype, device=device)
+            cached[name][done : done + chosen.sum()] = values[torch.from_numpy(chosen)].clamp(-largest, largest)
+        done += int(chosen.sum())
+        if report:
+            report(done, len(rows))
+    return cached
+
+
+@dataclass
+class Loader:
+    """The endless sequence of training batches of one process.
+
+    Parameters
+    ----------
+    batch_size
+        Galaxies of a batch over all processes; each reads its own share of every batch.
+    seed
+        With the number of the epoch, fixes the order. The last, incomplete batch of an epoch is left out.
+    ahead
+        Batches read, and copied to the device on a stream of its own, before they are asked for.
+
+    Attributes
+    ----------
+    waited_seconds
+        Time that the training has stood still for data.
+    """
+
+    split: TrainingSplit
+    batch_size: int
+    seed: int
+    device: torch.device
+    process: int = 0
+    processes: int = 1
+    ahead: int = 3
+    waited_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.processes:
+            raise DataError(f"batch size {self.batch_size}", f"a multiple of the {self.processes} processes")
+        if len(self.split) < self.batch_size:
+            raise DataError(f"{len(self.split)} galaxies to train on", f"at least one batch of {self.batch_size}")
+
+    @property
+    def batches_an_epoch(self) -> int:
+        """Number of full batches of an epoch."""
+        return len(self.split) // self.batch_size
+
+    def order(self, epoch: int, first: int = 0) -> Rows:
+        """Return the rows of an epoch that this process reads, from batch number `first` on."""
+        permutation = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        batches = permutation[: self.batches_an_epoch * self.batch_size].reshape(
+            self.batches_an_epoch, self.processes, -1
+        )
+        return np.ascontiguousarray(batches[first:, self.process].reshape(-1), dtype=np.int64)
+
+    def batches(self, first: int = 0) -> Iterator[Tensors]:
+        """Yield the batches from number `first` (counted over all epochs) on, without end."""
+        stream = _side_stream(self.device)
+        with ThreadPoolExecutor(1, thread_name_prefix="loader") as thread:
+            upcoming = self._read(first)
+            pending = [thread.submit(self._next, upcoming, stream) for _ in range(max(1, self.ahead))]
+            try:
+                while True:
+                    began = time.perf_counter()
+                    batch, ready = pending.pop(0).result()
+                    self.waited_seconds += time.perf_counter() - began
+                    pending.append(thread.submit(self._next, upcoming, stream))
+                    if ready is not None:
+                        current = torch.cuda.current_stream(self.device)
+                        current.wait_event(ready)
+                        for values in batch.values():
+                            values.record_stream(current)
+                    yield batch
+            finally:
+                thread.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, first: int) -> Iterator[Tensors]:
+        epoch, first = divmod(first, self.batches_an_epoch)
+        for number in count(epoch):
+            yield from self.split.batches(self.order(number, first), self.batch_size // self.processes)
+            first = 0
+
+    def _next(
+        self, upcoming: Iterator[Tensors], stream: torch.cuda.Stream | None
+    ) -> tuple[Tensors, torch.cuda.Event | None]:
+        """Read one batch and send it on its way to the device; in the loader's thread."""
+        if stream is None:
+            return {name: values.to(self.device) for name, values in next(upcoming).items()}, None
+        with torch.cuda.stream(stream):
+            batch = next(upcoming)
+            if self.split.device.type == "cpu":
+                batch = {name: values.pin_memory().to(self.device, non_blocking=True) for name, values in batch.items()}
+            ready = stream.record_event()
+        return batch, ready
+
+
+def _side_stream(device: torch.device) -> torch.cuda.Stream | None:
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
+def validation_batches(
+    split: TrainingSplit, size: int, device: torch.device, process: int = 0, processes: int = 1
+) -> Iterator[Tensors]:
+    """Yield a process's share of a split, once, in file order.
+
+    Parameters
+    ----------
+    size
+        Galaxies of a batch over all processes. All batches are full; a smaller split is one smaller batch.
+    """
+    size = min(size, len(split)) // processes * processes
+    if size == 0:
+        raise DataError(f"{len(split)} galaxies to validate on", f"at least one for each of {processes} processes")
+    order = np.arange(len(split) // size * size).reshape(-1, processes, size // processes)
+    for batch in split.batches(order[:, process].reshape(-1), size // processes):
+        yield {name: values.to(device) for name, values in batch.items()}

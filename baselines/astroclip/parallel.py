@@ -1,0 +1,119 @@
+"""Many processes through accelerate: one accelerator a stage, and gradients averaged once a step.
+
+A stage may call any method of its model and do several backward passes a step (gradient caching does), which
+`DistributedDataParallel` alone does not follow. So backward passes stay in the process, and one last backward pass of
+zeros through every parameter makes it average what has been gathered, in its own buckets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from astroclip_bench.errors import MissingExtraError
+from baselines.astroclip.config import RecipeError, TrainSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+MINIMUM_REPEATS = 2
+
+
+def make_accelerator(settings: TrainSettings, model: nn.Module | None = None) -> Accelerator:
+    """Return the accelerator of a stage; under ``torchrun`` it joins the processes (NCCL on GPUs, gloo on CPUs).
+
+    Parameters
+    ----------
+    model
+        Its repeated blocks are what fully sharded training splits.
+
+    Raises
+    ------
+    MissingExtraError
+        If accelerate is not installed.
+    RecipeError
+        If fully sharded training is asked for without several GPUs.
+    """
+    try:
+        from accelerate import Accelerator, FullyShardedDataParallelPlugin
+        from accelerate.state import AcceleratorState, PartialState
+    except ImportError as error:
+        raise MissingExtraError("accelerate", "train") from error
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    plugin = None
+    if settings.parallel == "fsdp" and model is not None:
+        if state.device.type != "cuda" or state.num_processes < 2:
+            raise RecipeError(
+                "parallel = 'fsdp' in one process or on the CPU", "ddp", "or start it with torchrun on GPUs"
+            )
+        names = sorted({type(block).__name__ for block in repeated_blocks(model)})
+        plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=names
+        )
+    AcceleratorState._reset_state()  # an earlier stage may have had another precision
+    return Accelerator(
+        cpu=state.device.type == "cpu",
+        mixed_precision="bf16" if settings.precision == "bf16" else "no",
+        gradient_accumulation_steps=settings.accumulate,
+        fsdp_plugin=plugin,
+    )
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that stand in a list with others of their class: the layers of transformers, mostly."""
+    blocks = []
+    for parent in model.modules():
+        if isinstance(parent, nn.ModuleList | nn.Sequential):
+            counts = Counter(type(child) for child in parent)
+            blocks += [
+                child
+                for child in parent
+                if counts[type(child)] >= MINIMUM_REPEATS and any(True for _ in child.children())
+            ]
+    return blocks
+
+
+def prepare(
+    accelerator: Accelerator, model: nn.Module, optimiser: torch.optim.Optimizer, methods: tuple[str, ...]
+) -> Any:
+    """Put a model on the device and wrap it for several processes; return the wrapper and the wrapped optimiser.
+
+    Parameters
+    ----------
+    methods
+        Names of the model's methods that compute with its weights; fully sharded training gathers them there.
+    """
+    wrapped, wrapped_optimiser = accelerator.prepare(model, optimiser)
+    if accelerator.is_fsdp2:
+        from torch.distributed.fsdp import register_fsdp_forward_method
+
+        for name in methods:
+            register_fsdp_forward_method(wrapped, name)
+    return wrapped, wrapped_optimiser
+
+
+def average_gradients(accelerator: Accelerator, wrapped: nn.Module) -> None:
+    """Average the gathered gradients over the processes; a parameter without one counts as zero.
+
+    Fully sharded training has averaged them in each backward pass, and one process needs nothing.
+    """
+    if accelerator.num_processes == 1 or accelerator.is_fsdp2:
+        return
+    nothing: Tensor = sum(
+        (0.0 * parameter.sum() for parameter in wrapped.parameters() if parameter.requires_grad), torch.tensor(0.0)
+    )
+    with accelerator.trigger_sync_in_backward(wrapped):
+        nothing.backward()  # type: ignore[no-untyped-call]
+
+
+def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:
+    """Give every process the first one's buffers, such as the running statistics of batch normalisation."""
+    if accelerator.num_processes > 1 and not accelerator.is_fsdp2:
+        from accelerate.utils import broadcast
+
+        for buffer in model.buffers():
+            buffer.copy_(broadcast(buffer))
