@@ -49,21 +49,29 @@ def build(
     from dataclasses import replace
 
     from astroclip_bench.datasets.manifest import read_manifest
+    from astroclip_bench.errors import DataError
     from astroclip_bench.progress import progress_bar
     from dataset_builders.desi_legacy import inputs, texts
     from dataset_builders.pairs.build import PairRequest, build_pairs
+    from dataset_builders.pairs.card import REASON_MARK
     from dataset_builders.upstream.desi_coadd import DesiCoadds
+    from dataset_builders.upstream.fastspecfit import FastSpecFit
     from dataset_builders.upstream.galaxy_zoo import GalaxyZooDecals
     from dataset_builders.upstream.legacy_cutout import LegacyCutouts
 
+    inputs.check_places(out, spectra, images, zcatalog, morphology, *(labels or []))
     spectrum_reader = inputs.reader_for(spectra, inputs.SPECTRA, "DESI spectra")(spectra)
     if isinstance(spectrum_reader, DesiCoadds):
         spectrum_reader = DesiCoadds(spectra, cuts, coadd_rule, zcatalog=zcatalog, resolution=resolution)
+    elif zcatalog or resolution:
+        raise DataError(f"{spectra}: {spectrum_reader.name}", "DESI coadds for --zcatalog and --resolution")
     else:
         spectrum_reader = replace(spectrum_reader, cuts=cuts)
     image_reader = inputs.reader_for(images, inputs.IMAGES, "images")(images)
     if isinstance(image_reader, LegacyCutouts):
         image_reader = replace(image_reader, resample=resample)
+    elif resample:
+        raise DataError(f"{images}: {image_reader.name}", "viewer cut-outs (FITS) for --resample")
     label_readers = [inputs.reader_for(path, inputs.LABELS, "label catalogue")(path) for path in labels or []]
     vote_readers = [GalaxyZooDecals(morphology)] if morphology else []
     request = PairRequest(
@@ -74,7 +82,7 @@ def build(
         votes=tuple(vote_readers),
         columns=inputs.label_columns([*label_readers, *vote_readers]),
         payload_columns=tuple(texts.payload_columns(mask, resolution)),
-        configurations=texts.CONFIGURATIONS,
+        configurations=texts.configurations(not any(isinstance(reader, FastSpecFit) for reader in label_readers)),
         sections=texts.SECTIONS,
         responsible=texts.RESPONSIBLE_AI,
         radius_arcsec=radius,
@@ -91,4 +99,7 @@ def build(
     )
     manifest = read_manifest(folder)
     typer.echo(folder)
+    for name, count in manifest.build["joined"].items():
+        if not count and REASON_MARK not in name:
+            typer.echo(f"{name}: none of its labels belongs to a pair", err=True)
     typer.echo(f"{sum(manifest.counts.values()):,} pairs; what was left out and why: {folder}/README.md", err=True)

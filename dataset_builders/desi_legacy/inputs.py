@@ -63,6 +63,19 @@ def reader_for(place: Path, readers: Mapping[str, Any], what: str) -> Any:
     raise DataError(f"{place}: no {what} in it or below", f"files {', '.join(readers)}", "check the path")
 
 
+def check_places(out: Path, *places: Path | None) -> None:
+    """Check that the output lies in no folder of the input, where its own files would be taken for input.
+
+    Raises
+    ------
+    DataError
+        If it does.
+    """
+    for place in places:
+        if place is not None and out.expanduser().resolve().is_relative_to(place.expanduser().resolve()):
+            raise DataError(f"{out} lies in {place}, which is input", "a folder outside", "choose another --out")
+
+
 def label_columns(readers: list[Any]) -> tuple[Column, ...]:
     """Return the columns that label readers fill, each once, in the order of the readers."""
     columns = [column for reader in readers for column in LABEL_COLUMNS[type(reader)]()]

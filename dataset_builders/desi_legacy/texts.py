@@ -93,8 +93,10 @@ RESPONSIBLE_AI: Mapping[str, str | Sequence[str]] = {
     "personalSensitiveInformation": "None: the data are of galaxies. Votes are counts, without the volunteers' names.",
 }
 
+LABELS_OF_PROVABGS, LABELS_OF_SEVERAL = "provabgs", "labels"
+
 CONFIGURATIONS: Mapping[str, Configuration] = {
-    "provabgs": Configuration(
+    LABELS_OF_PROVABGS: Configuration(
         ("redshift", "ebv", *(column.name for column in (*provabgs_columns(), *multimodal_columns()))),
         "log_stellar_mass",
         "Labels of the rows with a stellar mass, posterior samples included; no images or spectra",
@@ -105,6 +107,12 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
         "Morphology labels, vote counts and fractions of the rows with votes; no images or spectra",
     ),
 }
+
+
+def configurations(provabgs_alone: bool) -> Mapping[str, Configuration]:
+    """Return the configurations, that of the labels named after their catalogue if it is one."""
+    names = {LABELS_OF_PROVABGS: LABELS_OF_PROVABGS if provabgs_alone else LABELS_OF_SEVERAL}
+    return {names.get(name, name): entry for name, entry in CONFIGURATIONS.items()}
 
 
 def payload_columns(mask: bool, resolution: bool) -> Sequence[Column]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset_builders.matching import AMBIGUOUS, OUTCOMES
-from dataset_builders.pairs.plan import CONFLICT
 
 HEADING = "How the pairs were found"
+REASON_MARK = ", "
+"""Between a catalogue and the reason why labels of it were not used, in the names of the counts."""
 
 
 def pairing_text(record: Mapping[str, Any]) -> str:
@@ -29,12 +30,12 @@ def pairing_text(record: Mapping[str, Any]) -> str:
 def _joined_text(joined: Mapping[str, int]) -> str:
     lines = []
     for name, count in joined.items():
-        if name.endswith(CONFLICT):
-            continue
-        conflicts = joined.get(f"{name}, {CONFLICT}", 0)
-        contradicted = f"; {conflicts:,} contradict an earlier catalogue's stellar mass and were not used"
-        lines.append(f"* {name}: {count:,} pairs" + (contradicted if conflicts else ""))
-    return "Pairs found in each catalogue of labels:\n\n" + "\n".join(lines)
+        catalogue, _, reason = name.partition(REASON_MARK)
+        if not reason:
+            lines.append(f"* {catalogue}: {count:,} pairs")
+        elif count:
+            lines[-1] += f"; {count:,} more {reason}, which were not used"
+    return "Pairs with labels of each catalogue:\n\n" + "\n".join(lines)
 
 
 def _options_text(values: Mapping[str, Any]) -> str:

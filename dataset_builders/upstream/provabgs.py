@@ -59,7 +59,9 @@ Columns = dict[str, npt.NDArray[Any]]
 
 _PROPERTIES = (
     *(
-        Column(name, pa.float32(), "mag(AB)", f"Total {key[-1].lower()} magnitude, Galactic extinction removed", "property")
+        Column(
+            name, pa.float32(), "mag(AB)", f"Total {key[-1].lower()} magnitude, Galactic extinction removed", "property"
+        )
         for key, name in MAGNITUDES.items()
     ),
     Column("provabgs_z_max", pa.float32(), "", "Redshift up to which the galaxy would be in the sample", "property"),

@@ -24,7 +24,7 @@ def test_matches_labels_and_options() -> None:
 def test_labels_that_contradict_an_earlier_catalogue() -> None:
     joined = {"PROVABGS": 900, "FastSpecFit": 80, "FastSpecFit, with another stellar mass": 3}
     text = pairing_text({**RECORD, "joined": joined})
-    assert "* FastSpecFit: 80 pairs; 3 contradict an earlier catalogue's stellar mass and were not used" in text
+    assert "* FastSpecFit: 80 pairs; 3 more with another stellar mass, which were not used" in text
 
 
 def test_without_labels() -> None:
