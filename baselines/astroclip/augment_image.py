@@ -225,5 +225,5 @@ def _excess(image: Tensor, law: LogNormal, share: float, generator: Generator) -
 
 
 def _log_normal(n: int, law: LogNormal, generator: Generator) -> Tensor:
-    shape, location, scale = torch.tensor(law, device=generator.device).T
+    shape, location, scale = torch.tensor(law, device=generator.device).unbind(1)
     return location + scale * torch.exp(shape * normal(generator, n, len(law)))
