@@ -104,7 +104,8 @@ class AlignmentModel(nn.Module):
 
     def encode(self, batch: Mapping[str, Tensor], modality: str) -> Tensor:
         """Return embeddings (n, dimension) of one modality, not normalised, with gradients."""
-        vectors: Tensor = self.heads[modality](self.features(batch, modality))
+        features = self.features(batch, modality)
+        vectors: Tensor = self.heads[modality](features)
         return vectors
 
     def forward(self, batch: Mapping[str, Tensor], modality: str) -> Tensor:

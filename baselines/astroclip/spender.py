@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from baselines.astroclip.encoders import Encoder
@@ -64,7 +65,10 @@ class SpenderEncoder(Encoder):
     def _maps(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return values and attention scores, (n, width, positions) each."""
         maps = fill_spectrum(batch["flux"], batch.get("ivar") if self.mask_ivar else None)[:, None]
-        for convolution, pool in zip(self.convolutions, self.pools, strict=True):
+        with torch.autocast(maps.device.type, enabled=False):
+            # Until the first norm has taken off the level, lines are a small part of the flux: too small for bfloat16.
+            maps = self.pools[0](self.convolutions[0](maps))
+        for convolution, pool in zip(self.convolutions[1:], self.pools[1:], strict=True):
             maps = pool(convolution(maps))
         values, scores = maps.chunk(2, dim=1)
         return values, scores
