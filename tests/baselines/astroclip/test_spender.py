@@ -25,16 +25,16 @@ def build(**settings):
 
 
 def test_the_published_model_has_its_size_and_positions():
-    with torch.device("meta"):
-        model = build_encoder("spender", {})
+    model = build()
     assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED_PARAMETERS
     slopes = [module for module in model.modules() if isinstance(module, torch.nn.PReLU)]
     assert [slope.num_parameters for slope in slopes] == [128, 256, 512, 128, 64, 32]
     assert not any(key for key in model.state_dict() if "running" in key)
-    spectra = {"flux": torch.empty(2, N_WAVELENGTH, device="meta")}
-    assert model.tokens(spectra).shape == (2, 142, 256)
-    assert model.tokens({"flux": torch.empty(2, 3921, device="meta")}).shape == (2, 72, 256)
-    assert model(spectra).shape == (2, 6)
+    spectra = {"flux": torch.randn(1, N_WAVELENGTH)}
+    with torch.inference_mode():
+        assert model.tokens(spectra).shape == (1, 142, 256)
+        assert model.tokens({"flux": torch.randn(1, 3921)}).shape == (1, 72, 256)
+        assert model(spectra).shape == (1, 6)
 
 
 def test_the_scale_of_the_flux_is_all_but_lost(batch):
