@@ -34,8 +34,9 @@ from astroclip_bench.records import (
 from dataset_builders.pairs.card import HEADING, pairing_text
 from dataset_builders.pairs.columns import LABELS, PAIR_PROPERTIES, PHOTOMETRY_BANDS
 from dataset_builders.pairs.index import IndexedFiles, file_state, index_files
+from dataset_builders.pairs.labels import LabelTables
 from dataset_builders.pairs.partitions import HATS_FOLDER, PIECES_FOLDER, plan_partitions
-from dataset_builders.pairs.plan import LabelTables, Plan, Planner, merge_plans
+from dataset_builders.pairs.plan import Plan, Planner, merge_plans
 from dataset_builders.pairs.source import PairSource, Payloads
 from dataset_builders.parquet import FINGERPRINT_NAME, build_dataset
 from dataset_builders.source import Configuration
@@ -47,6 +48,8 @@ SHARD_ROWS = 1000
 """Pairs in a shard, 340 MB before compression; more where there would be over `MAX_SHARDS` of them."""
 MAX_SHARDS = 2000
 """The Hub wants no folder of over 10,000 files, and a shard is up to three, in each configuration."""
+MAX_RADIUS_ARCSEC = 30.0
+"""Farther away the nearest object is another one by chance, and a catalogue has far too many candidates."""
 REQUEST_NAME = "request.json"
 PLAN_FOLDER = "plan"
 PLAN_RECORD = "plan.json"
@@ -137,10 +140,15 @@ def build_pairs(
     Raises
     ------
     DataError
-        If an upstream file cannot be used, nothing matches, or `out` holds something else.
+        If an upstream file cannot be used, nothing matches, the radius is not between 0 and `MAX_RADIUS_ARCSEC`, or
+        `out` holds something else.
     StorageError
         If the disk is full or not writable, or another process is building in the folder.
     """
+    if not 0 < request.radius_arcsec <= MAX_RADIUS_ARCSEC:
+        raise DataError(
+            f"radius {request.radius_arcsec:g} arcsec", f"a positive number up to {MAX_RADIUS_ARCSEC:g}", "change --radius"
+        )
     out = Path(out).expanduser().absolute()
     digests = request.digests()
     digest = json_digest(digests)
@@ -313,6 +321,8 @@ def _work_folder(out: Path, digests: Mapping[str, str]) -> Iterator[Path]:
 
     work = out / BUILD_FOLDER
     with storage_errors(out):
+        if out.exists() and not out.is_dir():
+            raise DataError(f"{out}: a file", "a folder, new or empty", "choose another --out")
         if out.is_dir() and any(path.name != BUILD_FOLDER for path in out.iterdir()) and not work.is_dir():
             raise DataError(f"{out}: not empty, and no data set", "a new or empty folder", "choose another --out")
         work.mkdir(parents=True, exist_ok=True)

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
-from astroclip_bench.datasets.arrays import array_shape
 from dataset_builders.matching import AMBIGUOUS, METHODS, OUTCOMES, Matches, Positions, match
-from dataset_builders.pairs.index import FILE_COLUMN, IndexedFiles, add_counts
+from dataset_builders.pairs.index import FILE_COLUMN, add_counts
+from dataset_builders.pairs.labels import LabelTables, coalesced, with_labels, with_votes
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 
 CORE_COLUMN = "core"
 """Flag of the rows that belong to a partition of the sky; the others surround it, to decide about those."""
 MATCHED = OUTCOMES[: len(METHODS)]
 AB_ZERO_POINT_NMGY = 22.5
-MASS = "log_stellar_mass"
-MASS_TOLERANCE_DEX = 0.01
-CONFLICT = "with another stellar mass"
+CONFLICT = "with another redshift or stellar mass"
 POINTERS = ("spectrum_file", "spectrum_row", "image_file", "image_row")
-NOT_LABELS = ("row", FILE_COLUMN, "target_id", "ra", "dec", "redshift", "mag_r")
-"""Columns of a label catalogue that are not taken over: the spectrum and the image say the same at first hand."""
-
-
-@dataclass(frozen=True)
-class LabelTables:
-    """The index of one label catalogue, joined by TARGETID."""
-
-    name: str
-    tables: tuple[Path, ...]
-
-    @classmethod
-    def of(cls, indexed: IndexedFiles) -> LabelTables:
-        """Return the tables of an index."""
-        return cls(indexed.reader.name, tuple(indexed.tables))
 
 
 @dataclass(frozen=True)
@@ -52,11 +33,11 @@ class Planner:
     columns
         Names of the columns to carry into the data set, as far as spectra, images and labels have them.
     labels
-        Catalogues joined by TARGETID; where two have the same column, an earlier one's value comes first. A row whose
-        stellar mass differs from an earlier catalogue's by more than `MASS_TOLERANCE_DEX` comes from another fit, and
-        is left out, so that one galaxy's labels belong together.
+        Catalogues joined by TARGETID; of several rows of a target that of the spectrum's own survey and programme is
+        taken, or else the first. Where two catalogues have the same column, an earlier one's value comes first. Rows
+        that contradict redshift or stellar mass are left out (`dataset_builders.pairs.labels.with_labels`).
     votes
-        Catalogues joined by position, within `votes_radius_arcsec`, one to one.
+        Catalogues joined by the position of the spectrum's target, within `votes_radius_arcsec`, one to one.
     radius_arcsec
         Largest separation of a spectrum's target from its image where they are matched on the sky.
     """
@@ -76,18 +57,18 @@ class Planner:
             Index tables (see `dataset_builders.upstream.reader.Index`); with what lies around the core, so that every
             match is decided as it would be on the whole sky.
         """
-        spectra, repeated_spectra = _deduplicated(spectra, "deltachi2")
-        images, repeated_images = _deduplicated(images, None)
+        spectra, repeated_spectra = _deduplicated(spectra, _spectrum_ranks(spectra))
+        images, repeated_images = _deduplicated(images, [])
         matches = match(_positions(spectra), _positions(images), self.radius_arcsec)
         pairs = _joined(spectra.take(matches.left), images.take(matches.right), matches)
         joined: dict[str, int] = {}
         core = _core(pairs)
         for catalogue in self.labels:
-            pairs, found, conflict = _with_labels(pairs, catalogue)
+            pairs, found, conflict = with_labels(pairs, catalogue)
             joined[catalogue.name] = int((found & core).sum())
             joined[f"{catalogue.name}, {CONFLICT}"] = int((conflict & core).sum())
         for catalogue in self.votes:
-            pairs, found = _with_votes(pairs, catalogue, self.votes_radius_arcsec)
+            pairs, found = with_votes(pairs, catalogue, self.votes_radius_arcsec)
             joined[catalogue.name] = int((found & core).sum())
         steps = [
             {"step": "one spectrum a target", **repeated_spectra},
@@ -150,13 +131,22 @@ def _positions(table: pa.Table) -> Positions:
     return Positions(_numpy(table, "ra"), _numpy(table, "dec"), _numpy(table, "target_id"))
 
 
-def _deduplicated(table: pa.Table, best: str | None) -> tuple[pa.Table, dict[str, Any]]:
-    """Keep one row of each TARGETID: the one with the highest `best`, or else the first file's first."""
+def _spectrum_ranks(spectra: pa.Table) -> list[npt.NDArray[Any]]:
+    """Return what tells the best of a target's spectra, the smaller the better, the most important first.
+
+    As DESI chooses (``desispec.zcatalog.find_primary_spectra``): those without a redshift warning come first, among
+    them the deepest, by TSNR2_LRG. Where that is not known, the one of the clearest redshift, by DELTACHI2.
+    """
+    names = spectra.schema.names
+    ranks: list[npt.NDArray[Any]] = [_numpy(spectra, "zwarn") != 0] if "zwarn" in names else []
+    deep = [_numpy(spectra, name).astype(np.float64) for name in ("tsnr2_lrg", "deltachi2") if name in names]
+    return [*ranks, *(-np.nan_to_num(values, nan=-np.inf) for values in deep)]
+
+
+def _deduplicated(table: pa.Table, ranks: Sequence[npt.NDArray[Any]]) -> tuple[pa.Table, dict[str, Any]]:
+    """Keep one row of each TARGETID: the one with the lowest ranks, or else the first file's first."""
     target_id = _numpy(table, "target_id")
-    keys = [_numpy(table, "row"), _numpy(table, FILE_COLUMN)]
-    if best is not None and best in table.schema.names:
-        keys.append(-np.nan_to_num(_numpy(table, best).astype(np.float64), nan=-np.inf))
-    order = np.lexsort([*keys, target_id])
+    order = np.lexsort([_numpy(table, "row"), _numpy(table, FILE_COLUMN), *reversed(ranks), target_id])
     first = np.ones(len(order), bool)
     first[1:] = np.diff(target_id[order]) != 0
     keep = np.empty(len(order), bool)
@@ -177,93 +167,12 @@ def _joined(spectra: pa.Table, images: pa.Table, matches: Matches) -> pa.Table:
     for name, side in (("row", "image_row"), (FILE_COLUMN, "image_file")):
         images = images.append_column(side, images[name])
     photometry = [name for name in images.schema.names if name.startswith("flux_")]
-    pairs = _coalesced(images.select(photometry), spectra) if photometry else spectra
+    pairs = coalesced(images.select(photometry), spectra) if photometry else spectra
     others = [name for name in images.schema.names if name not in ("row", FILE_COLUMN, "target_id", CORE_COLUMN)]
-    pairs = _coalesced(pairs, images.select(others))
+    pairs = coalesced(pairs, images.select(others))
     pairs = pairs.append_column("match_method", pa.array(matches.method.tolist(), pa.string()))
     pairs = pairs.append_column("match_ambiguous", pa.array(matches.ambiguous))
     return pairs.append_column("match_separation", pa.array(matches.separation_arcsec.astype(np.float32)))
-
-
-def _with_labels(
-    pairs: pa.Table, catalogue: LabelTables
-) -> tuple[pa.Table, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Join a catalogue by TARGETID; tell which pairs got its labels, and which have others that contradict them."""
-    target_id = _numpy(pairs, "target_id")
-    wanted = pc.field("target_id").isin(pa.array(target_id))
-    labels = _read(catalogue, wanted)
-    place = _place_of(target_id, _numpy(labels, "target_id"))
-    conflict = _mass_differs(pairs, labels, place)
-    pairs, found = _looked_up(pairs, labels, np.where(conflict, -1, place))
-    return pairs, found, conflict
-
-
-def _mass_differs(pairs: pa.Table, labels: pa.Table, place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    if MASS not in pairs.schema.names or MASS not in labels.schema.names or not labels.num_rows:
-        return np.zeros(pairs.num_rows, bool)
-    difference = np.abs(_floats(pairs, MASS) - _floats(labels, MASS)[place])
-    return np.asarray((place >= 0) & (difference > MASS_TOLERANCE_DEX))
-
-
-def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    return np.asarray(table[name].cast(pa.float64()).to_numpy())
-
-
-def _with_votes(
-    pairs: pa.Table, catalogue: LabelTables, radius_arcsec: float
-) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    """Join a catalogue by position, one to one, and tell which pairs it has."""
-    votes = _read(catalogue, None)
-    sides = [
-        Positions(_numpy(side, "ra"), _numpy(side, "dec"), np.full(side.num_rows, -1, np.int64))
-        for side in (pairs, votes)
-    ]
-    matches = match(sides[0], sides[1], radius_arcsec)
-    place = np.full(pairs.num_rows, -1, np.int64)
-    place[matches.left] = matches.right
-    return _looked_up(pairs, votes, place)
-
-
-def _read(catalogue: LabelTables, wanted: pc.Expression | None) -> pa.Table:
-    parts = [pads.dataset(path).to_table(filter=wanted) for path in catalogue.tables]
-    return pa.concat_tables(parts, promote_options="default")
-
-
-def _place_of(wanted: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return for each wanted number the place of its first occurrence in `known`, or -1."""
-    if not len(known):
-        return np.full(len(wanted), -1, np.int64)
-    order = np.argsort(known, kind="stable")
-    place = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-    return np.where(known[place] == wanted, place, -1)
-
-
-def _looked_up(
-    pairs: pa.Table, labels: pa.Table, place: npt.NDArray[np.int64]
-) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    found = place >= 0
-    names = [name for name in labels.schema.names if name not in NOT_LABELS]
-    rows = labels.select(names).take(pa.array(place, mask=~found))
-    return _coalesced(pairs, rows), found
-
-
-def _coalesced(first: pa.Table, second: pa.Table) -> pa.Table:
-    """Return the columns of both; where both have one, the first's values, and the second's where they are missing."""
-    result = first
-    for name in second.schema.names:
-        column = second[name]
-        if name not in first.schema.names:
-            result = result.append_column(name, column)
-        elif not array_shape(column.type):
-            values = pc.coalesce(_nan_as_null(first[name]), column.cast(first[name].type))
-            result = result.set_column(result.schema.get_field_index(name), name, values)
-    return result
-
-
-def _nan_as_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not pa.types.is_floating(column.type):
-        return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 def _match_step(spectra: pa.Table, matches: Matches) -> dict[str, Any]:

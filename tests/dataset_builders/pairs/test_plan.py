@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset_builders.pairs.plan import CONFLICT, CORE_COLUMN, LabelTables, Planner, merge_plans
+from dataset_builders.pairs.labels import LabelTables
+from dataset_builders.pairs.plan import CONFLICT, CORE_COLUMN, Planner, merge_plans
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 from dataset_builders.upstream.desi_targets import encode_target_id
 
@@ -88,6 +89,23 @@ def test_of_a_target_observed_twice_the_clearer_redshift_is_kept():
     }
 
 
+def test_of_a_target_observed_twice_desi_s_primary_spectrum_is_kept():
+    """No redshift warning, then the largest TSNR2_LRG, as in desispec.zcatalog.find_primary_spectra."""
+    given = spectra(zwarn=np.zeros(N, int), tsnr2_lrg=np.full(N, 50.0, np.float32))
+    again = spectra(
+        file=np.ones(N, np.int32),
+        redshift=np.full(N, 0.9),
+        deltachi2=np.full(N, 1e4),
+        zwarn=np.where(np.arange(N) % 3 == 0, 4, 0),
+        tsnr2_lrg=np.where(np.arange(N) % 2 == 0, 60, 40).astype(np.float32),
+    )
+    plan = Planner(COLUMNS)(pa.concat_tables([given, again]), images(given))
+    kept = dict(zip(plan.table["object_id"].to_pylist(), plan.table["redshift"].to_pylist(), strict=True))
+    for number, target in enumerate(target_ids()):
+        deeper_and_good = number % 2 == 0 and number % 3 != 0
+        assert (kept[str(target)] == 0.9) == deeper_and_good
+
+
 def test_labels_of_two_catalogues_fill_each_other_unless_they_disagree(tmp_path):
     given, ids = spectra(), target_ids()
     first = catalogue(tmp_path, "first", target_id=ids[:20], log_stellar_mass=np.where(np.arange(20) < 5, np.nan, 10.0))
@@ -95,9 +113,9 @@ def test_labels_of_two_catalogues_fill_each_other_unless_they_disagree(tmp_path)
         tmp_path,
         "second",
         target_id=ids[[*range(10), 30]],
-        log_stellar_mass=[10.0] * 8 + [10.2, 10.005, 11.0],
+        log_stellar_mass=[10.0] * 8 + [10.005, 10.00005, 11.0],
         age=np.arange(11.0),
-        redshift=np.full(11, 9.0),
+        redshift=given["redshift"].to_numpy()[[*range(10), 30]] + 0.001,
     )
     plan = Planner(COLUMNS, labels=(first, second))(given, images(given))
     rows = {row["object_id"]: row for row in plan.table.to_pylist()}
@@ -107,8 +125,45 @@ def test_labels_of_two_catalogues_fill_each_other_unless_they_disagree(tmp_path)
     expected_age = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, None, 9.0]
     assert [row["age"] for row in by_number[:10]] == expected_age
     assert by_number[30]["age"] == 10.0
-    assert max(row["redshift"] for row in by_number) < 1
+    assert [row["redshift"] for row in by_number] == given["redshift"].to_pylist()
     assert plan.joined == {"first": 20, f"first, {CONFLICT}": 0, "second": 10, f"second, {CONFLICT}": 1}
+
+
+def test_labels_fitted_at_another_redshift_are_left_out(tmp_path):
+    given = spectra(redshift=np.full(N, 0.2))
+    # 1,000 km/s are 0.00396 here; what the catalogue does not know cannot contradict.
+    redshift = [0.2039, 0.2041, 0.1961, 0.1959, np.nan]
+    labels = catalogue(tmp_path, "fits", target_id=target_ids()[:5], age=np.arange(5.0), redshift=redshift)
+    plan = Planner(COLUMNS, labels=(labels,))(given, images(given))
+    age = dict(zip(plan.table["object_id"].to_pylist(), plan.table["age"].to_pylist(), strict=True))
+    assert [age[str(target)] for target in target_ids()[:6]] == [0.0, None, 2.0, None, 4.0, None]
+    assert plan.joined == {"fits": 3, f"fits, {CONFLICT}": 2}
+
+
+def test_of_several_fits_that_of_the_same_spectrum_is_taken(tmp_path):
+    given = spectra(survey=["sv1"] * N, program=[*["bright"] * 38, "other", None])
+    labels = catalogue(
+        tmp_path,
+        "fits",
+        target_id=target_ids()[[0, 0, 0, 1, 1, 38, 39, 39]],
+        survey=["sv3", "sv1", "sv1", "sv1", "sv3", "sv3", "sv1", "sv3"],
+        program=["bright", "dark", "bright", "bright", "bright", "other", "bright", "dark"],
+        age=np.arange(8.0),
+    )
+    plan = Planner((*COLUMNS, "survey", "program"), labels=(labels,))(given, images(given))
+    rows = {row["object_id"]: row for row in plan.table.to_pylist()}
+    chosen = [rows[str(target_ids()[number])] for number in (0, 1, 2, 38, 39)]
+    # Of a spectrum that has no fit of its own, or whose programme is unknown, the target's first.
+    assert [row["age"] for row in chosen] == [2.0, 3.0, None, 5.0, 6.0]
+    assert [row["survey"] for row in chosen] == ["sv1"] * 5
+    assert chosen[-1]["program"] is None
+
+
+def test_a_fit_does_not_tell_the_survey_of_a_spectrum(tmp_path):
+    labels = catalogue(tmp_path, "fits", target_id=target_ids(), survey=["sv3"] * N, age=np.arange(float(N)))
+    plan = Planner((*COLUMNS, "survey"), labels=(labels,))(spectra(), images(spectra()))
+    assert "survey" not in plan.table.schema.names
+    assert plan.joined["fits"] == N
 
 
 def test_votes_are_joined_on_the_sky_one_to_one(tmp_path):
