@@ -58,9 +58,9 @@ class SpecFormer(Encoder):
         self.embed = nn.Linear(PADDING + length, width)
         self.position = nn.Parameter(torch.empty(positions, width))
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *(block(width, heads, qkv_bias=True, proj_drop=dropout, attn_drop=dropout) for _ in range(depth))
-        )
+        # torch's norm has the published epsilon of 1e-5; timm's own has 1e-6.
+        options = {"qkv_bias": True, "proj_drop": dropout, "attn_drop": dropout, "norm_layer": nn.LayerNorm}
+        self.blocks = nn.Sequential(*(block(width, heads, **options) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, PADDING + length)
         self._initialise(depth)

@@ -30,6 +30,8 @@ def test_the_published_model_has_302_million_parameters():
     block = 12 * 1024**2 + 13 * 1024 + 2 * 1024  # attention and MLP with biases, two norms, two layer scales
     assert total == 24 * block + (3 * 12 * 12 + 1) * 1024 + 1024 + 145 * 1024 + 2 * 1024
     assert int(total / 1e6) == 302
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert [norm.eps for norm in norms] == [1e-6] * 49
     image = {"image": torch.empty(2, 3, 152, 152, device="meta")}
     assert model.tokens(image).shape == (2, 145, 1024)
     assert model(image).shape == (2, 1024)

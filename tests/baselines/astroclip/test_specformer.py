@@ -33,6 +33,8 @@ def test_the_published_model_has_43_million_parameters():
     block = 12 * 768**2 + 13 * 768  # attention and MLP with biases, two norms
     assert total == 6 * block + (22 + 1) * 768 + 800 * 768 + 2 * 768 + (768 + 1) * 22
     assert total == 43_177_750
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert [norm.eps for norm in norms] == [1e-5] * 13
     tokens = model.tokens({"flux": torch.empty(2, N_WAVELENGTH, device="meta")})
     assert tokens.shape == (2, 778, 768)
     assert model.reconstruct(tokens).shape == (2, 778, 22)
