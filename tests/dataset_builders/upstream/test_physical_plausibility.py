@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astroclip_bench.records import spectrum_modality, wavelength_angstrom
+from astroclip_bench.records import PIXEL_SCALE_ARCSEC, spectrum_modality, wavelength_angstrom
 from dataset_builders.splits import healpix_pixel
 from dataset_builders.upstream.bricks import brick_centre
 from dataset_builders.upstream.desi_coadd import DesiCoadds
 from dataset_builders.upstream.desi_targets import decode_target_id
+from dataset_builders.upstream.legacy_cutout import read_cutout
 from dataset_builders.upstream.sdss_spectrum import SdssSpectra
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -89,3 +90,15 @@ def test_sdss_spectra_have_the_flux_that_the_pipeline_synthesised(realdata):
         for place, limits in enumerate([(3950, 5400), (5550, 6990), (6900, 8200)], start=1):
             found = band_flux_nmgy(heavy["flux"][0], heavy["ivar"][0], *limits)
             assert found == pytest.approx(expected[place], rel=0.08), (path.name, "ugriz"[place])
+
+
+@pytest.mark.parametrize(("plane", "place"), [(0, 1), (1, 2)])
+def test_a_resampled_cutout_has_the_flux_of_the_sdss_fibre(realdata, plane, place):
+    """The light within SDSS's 3 arcsec, from two surveys; nanomaggies for the file's own pixels would be 7 times more."""
+    cutout = read_cutout(realdata / "legacy/gzdecals_example_a.fits", resample=True)
+    rows, columns = np.indices(cutout.image.shape[1:]) - 75.5
+    fibre = np.hypot(rows, columns) * PIXEL_SCALE_ARCSEC < 1.5
+    with fits.open(realdata / "pairs/spectra/spec-0266-51602-0001.fits") as hdus:
+        names = {name.upper(): name for name in hdus[2].columns.names}
+        expected = hdus[2].data[names["SPECTROFLUX"]][0][place]
+    assert cutout.image[plane][fibre].sum() == pytest.approx(expected, rel=0.05)
