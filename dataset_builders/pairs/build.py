@@ -147,7 +147,9 @@ def build_pairs(
     """
     if not 0 < request.radius_arcsec <= MAX_RADIUS_ARCSEC:
         raise DataError(
-            f"radius {request.radius_arcsec:g} arcsec", f"a positive number up to {MAX_RADIUS_ARCSEC:g}", "change --radius"
+            f"radius {request.radius_arcsec:g} arcsec",
+            f"a positive number up to {MAX_RADIUS_ARCSEC:g}",
+            "change --radius",
         )
     out = Path(out).expanduser().absolute()
     digests = request.digests()
@@ -327,8 +329,7 @@ def _work_folder(out: Path, digests: Mapping[str, str]) -> Iterator[Path]:
             raise DataError(f"{out}: not empty, and no data set", "a new or empty folder", "choose another --out")
         work.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(work / "plan.lock")
-            lock.acquire(timeout=0)
+            lock = FileLock(work / "plan.lock").acquire(timeout=0)
         except Timeout as error:
             raise StorageError(f"{out}: another process is building here", todo="wait for it to end") from error
         with lock:
@@ -343,19 +344,18 @@ def _work_folder(out: Path, digests: Mapping[str, str]) -> Iterator[Path]:
 def _start_anew(out: Path, *, same_options: bool) -> None:
     """Remove what an interrupted build of another request made, but for the index: that is checked file by file."""
     work = out / BUILD_FOLDER
-    records = sorted(work.glob("shard-*.json"))
-    if records and not same_options:
+    shards = sorted(out.glob("*/*-of-*.parquet"))
+    if shards and not same_options:
         raise DataError(
             f"{out}: an unfinished build with other options",
             todo="run its own command again, choose another --out, or remove the folder",
         )
     if (work / PLAN_RECORD).exists():
         log.warning("%s: input files or options changed since the interruption: matched and written anew", out)
-    for record in records:
-        for entry in json.loads(record.read_bytes())["files"]:
-            (out / entry["path"]).unlink(missing_ok=True)
-        record.unlink()
-    for name in (PLAN_RECORD, FINGERPRINT_NAME):
-        (work / name).unlink(missing_ok=True)
+    for path in (*work.glob("shard-*.json"), *shards, work / PLAN_RECORD):
+        path.unlink(missing_ok=True)
+    for folder in [path for path in out.iterdir() if path.name != BUILD_FOLDER]:
+        folder.rmdir()
+    (work / FINGERPRINT_NAME).unlink(missing_ok=True)
     for name in (PLAN_FOLDER, PIECES_FOLDER, HATS_FOLDER):
         shutil.rmtree(work / name, ignore_errors=True)

@@ -42,10 +42,11 @@ class IndexedFile:
 
 @dataclass(frozen=True)
 class IndexedFiles:
-    """The index of all files of a reader: one Parquet file for each, in the reader's order."""
+    """The index of all files of a reader: one Parquet file for each of `paths`, in the reader's order."""
 
     reader: Reader
     folder: Path
+    paths: tuple[Path, ...]
     files: tuple[IndexedFile, ...]
 
     @property
@@ -125,7 +126,7 @@ def index_files(
         if progress:
             progress(done, len(paths))
     records = [task.finished(number) for number in range(len(paths))]
-    return IndexedFiles(reader, folder, tuple(record for record in records if record is not None))
+    return IndexedFiles(reader, folder, tuple(paths), tuple(record for record in records if record is not None))
 
 
 @dataclass(frozen=True)

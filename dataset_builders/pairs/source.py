@@ -37,7 +37,7 @@ class Payloads:
     @classmethod
     def of(cls, side: str, indexed: IndexedFiles, reader: PayloadReader) -> Payloads:
         """Return the payloads of an index."""
-        return cls(side, reader, tuple(reader.files()))
+        return cls(side, reader, indexed.paths)
 
     def load(self, plan: pa.RecordBatch) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.object_]]:
         """Return the heavy columns of the planned rows, and what is wrong with each.
