@@ -28,8 +28,8 @@ SEED_STRIDES = (1_000_003, 7_919)
 """Steps and processes are told apart in a seed by multiples of these."""
 
 
-def seed_everything(seed: int, step: int, process: int, device: torch.device) -> torch.Generator:
-    """Set every random number generator by seed, step and process, and return a generator of the device.
+def seed_everything(seed: int, step: int, process: int) -> torch.Generator:
+    """Set every random number generator by seed, step and process, and return a generator on the CPU.
 
     A run that goes on at a step therefore draws what an uninterrupted one draws there.
     """
@@ -37,7 +37,7 @@ def seed_everything(seed: int, step: int, process: int, device: torch.device) ->
     torch.manual_seed(mixed % 2**63)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)  # noqa: NPY002 - the legacy state is what libraries draw from
-    return torch.Generator(device).manual_seed((mixed + 1) % 2**63)
+    return torch.Generator().manual_seed((mixed + 1) % 2**63)
 
 
 def random_state() -> dict[str, Any]:

@@ -41,10 +41,13 @@ VALIDATION_SEED = 271_828
 class Stage(Protocol):
     """What the engine runs."""
 
-    model: nn.Module
-    """All that is trained or kept; what a checkpoint holds."""
-    columns: tuple[str, ...]
-    """Columns of a batch; galaxies that lack one are left out."""
+    @property
+    def model(self) -> nn.Module:
+        """All that is trained or kept; what a checkpoint holds."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a batch; galaxies that lack one are left out."""
 
     def step(
         self, batch: Tensors, backward: Callable[[Tensor], None], step: int, generator: Generator
@@ -219,7 +222,7 @@ class _Run:
         for part in range(settings.accumulate):
             batch = next(batches)
             number = step * settings.accumulate + part
-            generator = seed_everything(self.seed, number, self.accelerator.process_index, self.device)
+            generator = seed_everything(self.seed, number, self.accelerator.process_index)
             if number == 0:
                 with counted_operations(self.meter):
                     metrics = self._compute(batch, generator)
@@ -293,7 +296,7 @@ class _Run:
             split, self.settings.batch_size, self.device, accelerator.process_index, accelerator.num_processes
         )
         for number, batch in enumerate(batches):
-            generator = seed_everything(self.seed + VALIDATION_SEED, number, accelerator.process_index, self.device)
+            generator = seed_everything(self.seed + VALIDATION_SEED, number, accelerator.process_index)
             with accelerator.autocast():
                 losses.append(self.stage.validation_loss(batch, generator).detach().double())
         return {"validation_loss": float(accelerator.reduce(torch.stack(losses).mean(), "mean"))}

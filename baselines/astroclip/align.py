@@ -1,0 +1,183 @@
+"""The alignment stage: encoders and heads of two or more modalities into one space, by symmetric InfoNCE.
+
+Beside the pairs of modalities a modality may be held against another view of itself: the image alone teaches the
+spectrum encoder what images show, while two halves of a spectrum's pixels share the galaxy and no noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from astroclip_bench.embedders.weights import ModelFile, load_weights, read_model
+from astroclip_bench.errors import EmbedderError
+from baselines.astroclip import architecture
+from baselines.astroclip.alignment import ARCHITECTURE, PUBLISHED_SCALE, AlignmentModel, build
+from baselines.astroclip.augment_image import ImageAugmentation, augment_image
+from baselines.astroclip.augment_spectrum import SpectrumAugmentation, augment_spectrum
+from baselines.astroclip.config import RecipeError
+from baselines.astroclip.contrastive import cached_step, contrastive_loss
+from baselines.astroclip.data import Tensors
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """What is done to each modality; nothing where left out."""
+
+    image: ImageAugmentation | None = None
+    spectrum: SpectrumAugmentation | None = None
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """What a stage of kind ``align`` takes.
+
+    Parameters
+    ----------
+    encoders, heads
+        Modality -> ``name`` and settings. An encoder may be left out where `start` gives it.
+    start
+        Modality -> an earlier stage, or a model file, whose encoder is started from.
+    frozen
+        Modalities whose encoder stays as it starts.
+    chunk
+        Galaxies at a time, by gradient caching; 0 for the whole batch at once.
+    halves
+        Weight of the loss between two halves of each spectrum's pixels.
+    """
+
+    dimension: int
+    heads: dict[str, Any]
+    encoders: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    scale: float = PUBLISHED_SCALE
+    learn_scale: bool = False
+    chunk: int = 0
+    halves: float = 0.0
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def __post_init__(self) -> None:
+        if self.chunk and self.halves:
+            raise RecipeError("gradient caching (chunk) together with halves", "one of them", "set chunk = 0")
+
+
+class AlignStage:
+    """Alignment as the engine runs it."""
+
+    forward_methods = ("encode", "embed")
+
+    def __init__(self, settings: AlignSettings, models: Mapping[str, Path]) -> None:
+        files = {modality: read_model(models.get(name, Path(name))) for modality, name in settings.start.items()}
+        parts = {modality: encoder_of(file, modality) for modality, file in files.items()}
+        encoders = {**{modality: config for modality, (config, _) in parts.items()}, **settings.encoders}
+        self.model: AlignmentModel = build(
+            {
+                "dimension": settings.dimension,
+                "encoders": encoders,
+                "heads": settings.heads,
+                "frozen": settings.frozen,
+                "scale": settings.scale,
+                "learn_scale": settings.learn_scale,
+            }
+        )
+        for modality, (_, weights) in parts.items():
+            load_weights(self.model.encoders[modality], weights, f"{files[modality].path}, encoder of {modality!r}")
+        self.settings = settings
+        read = {column for encoder in self.model.encoders.values() for column in encoder.columns}  # type: ignore[union-attr]
+        # Inverse variances tell augmentations what pixels hold, whether or not the encoder reads them.
+        self.columns = tuple(sorted(read | ({"ivar"} if "flux" in read else set())))
+
+    def step(
+        self, batch: Tensors, backward: Callable[[Tensor], None], step: int, generator: Generator
+    ) -> Mapping[str, float | Tensor]:
+        """Augment, embed, contrast."""
+        settings, model = self.settings, self.model
+        batch = self._augmented(batch, generator)
+        if settings.chunk:
+            loss = cached_step(self._encode, batch, settings.chunk, model.scale, backward)
+            return {"loss": loss, "scale": model.scale.detach()}
+        if not settings.halves:
+            loss = contrastive_loss(self._encode(batch), model.scale)
+            backward(loss)
+            return {"loss": loss.detach(), "scale": model.scale.detach()}
+        others = [model.encode(batch, name) for name in model.modalities if name != "spectrum"]
+        halves = [model.encode(half, "spectrum") for half in spectrum_halves(batch, generator)]
+        pairs = torch.stack([contrastive_loss([*others, half], model.scale) for half in halves]).mean()
+        within = contrastive_loss(halves, model.scale)
+        loss = pairs + settings.halves * within
+        backward(loss)
+        parts = {"loss": loss, "pairs_loss": pairs, "halves_loss": within, "scale": model.scale}
+        return {name: value.detach() for name, value in parts.items()}
+
+    def after_step(self, step: int) -> None:
+        """Do nothing: there is no teacher."""
+
+    def validation_loss(self, batch: Tensors, generator: Generator) -> Tensor:
+        """Return the loss between the modalities of one batch, without augmentation."""
+        return contrastive_loss(self._encode(batch), self.model.scale)
+
+    def export(self) -> tuple[str, int, dict[str, Any], dict[str, Tensor]]:
+        """Return the model as a model file."""
+        return ARCHITECTURE, self.model.version, self.model.config, self.model.state_dict()
+
+    def embedder(self) -> AlignmentModel:
+        """Return the model."""
+        return self.model
+
+    def _encode(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        return [self.model.encode(batch, name) for name in self.model.modalities]
+
+    def _augmented(self, batch: Tensors, generator: Generator) -> Tensors:
+        changed = dict(batch)
+        image, spectrum = self.settings.augment.image, self.settings.augment.spectrum
+        with torch.autocast(next(iter(batch.values())).device.type, enabled=False):
+            if image is not None and "image" in batch:
+                changed["image"] = augment_image(batch["image"], generator, image)
+            if spectrum is not None and "flux" in batch:
+                flux, ivar = augment_spectrum(batch["flux"], batch["ivar"], generator, spectrum)
+                assert ivar is not None
+                changed |= {"flux": flux, "ivar": ivar}
+        return changed
+
+
+def spectrum_halves(batch: Tensors, generator: Generator) -> tuple[Tensors, Tensors]:
+    """Return a batch twice, each with one half of the pixels of ``flux`` and ``ivar`` (n, p), drawn for the batch.
+
+    A pixel of the other half repeats the last one before it, so that either looks like a whole spectrum. Pixels
+    without data stay so.
+    """
+    flux, ivar = batch["flux"], batch["ivar"]
+    place = torch.arange(flux.shape[1], device=flux.device).expand_as(flux)
+    chosen = (torch.rand(flux.shape[1], generator=generator) < 0.5).to(flux.device)
+    halves = []
+    for mine in (chosen, ~chosen):
+        last = torch.where(mine & (ivar > 0), place, -1).cummax(1).values
+        known = (ivar > 0) & (last >= 0)
+        source = last.clamp_min(0)
+        repeated = {"flux": torch.where(known, flux.gather(1, source), 0.0)}
+        halves.append({**batch, **repeated, "ivar": torch.where(known, ivar.gather(1, source), 0.0)})
+    return halves[0], halves[1]
+
+
+def encoder_of(model: ModelFile, modality: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return configuration and weights of one encoder of a model file: of an encoder alone, or of an aligned model.
+
+    Raises
+    ------
+    EmbedderError
+        If the file is of another architecture, or has no encoder of this modality.
+    """
+    if model.architecture == architecture.ARCHITECTURE:
+        config, prefix = model.config["encoder"], "encoder."
+    elif model.architecture == ARCHITECTURE and modality in model.config["encoders"]:
+        config, prefix = model.config["encoders"][modality], f"encoders.{modality}."
+    else:
+        raise EmbedderError(f"{model.path} ({model.architecture}) has no encoder of {modality!r} to start from")
+    weights = {name.removeprefix(prefix): value for name, value in model.state_dict.items() if name.startswith(prefix)}
+    return config, weights

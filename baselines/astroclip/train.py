@@ -1,0 +1,201 @@
+"""The command that runs a recipe: ``astroclip-bench train``, or ``torchrun -m baselines.astroclip.train``.
+
+Each stage has a folder in --out with its checkpoints, log and ``model.pt``; the last one's model is that of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from astroclip_bench.errors import UserError
+from astroclip_bench.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset
+    from baselines.astroclip.config import Recipe, StageSettings
+    from baselines.astroclip.engine import Stage
+
+MODEL, DONE = "model.pt", "done.json"
+KINDS = ("align", "masked")
+
+
+def train_command(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a recipe, or a TOML file.", show_default=False)
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Values that replace the recipe's.", show_default=False),
+    ] = None,
+    data: Annotated[str, typer.Option(help="Name, folder, or Hub id of a data set.")] = "mock-mini",
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and model.pt.")] = Path("run"),
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on from the checkpoints in --out, or start anew.")
+    ] = True,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if left out.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+) -> None:
+    """Train a model from a recipe, stage by stage, up to a model.pt that `evaluate` scores.
+
+    Reads the train split, and the validation split to follow it; never the test split. Killed or interrupted, the
+    same command goes on where it was. For several processes or machines, start it with torchrun.
+
+    \b
+    Examples:
+      astroclip-bench train mini --data mock-mini --out run
+      astroclip-bench train mini --out run stages.align.train.steps=100 seed=1
+      torchrun --nproc-per-node 8 -m baselines.astroclip.train astroclip --data ./desi_legacy --out run
+    """  # noqa: D301 - typer reads the backslash
+    from baselines.astroclip.config import read_recipe
+
+    chosen = read_recipe(recipe, overrides or [])
+
+    import torch
+
+    from astroclip_bench.cli.common import open_with_progress
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    path = run_recipe(chosen, open_with_progress(data), out, resume=resume, quiet=quiet)
+    if path is not None:
+        typer.echo(path)
+
+
+def run_recipe(
+    recipe: Recipe, dataset: BenchDataset, out: Path, *, resume: bool = True, quiet: bool = False
+) -> Path | None:
+    """Run the stages of a recipe in order, those done before left out.
+
+    Returns
+    -------
+    path
+        The model file; None in all processes but the first.
+
+    Raises
+    ------
+    UserError
+        If a stage is of an unknown kind, or its settings, its data or a checkpoint do not fit.
+    """
+    from accelerate import PartialState
+    from torch.cuda import is_available
+
+    state = PartialState(cpu=not is_available())
+    models: dict[str, Path] = {}
+    for number, settings in enumerate(recipe.stages):
+        folder = out / settings.name
+        identity = {"recipe": recipe.digest(settings.name), "data": dataset.digest}
+        if not (resume and _is_done(folder, identity)):
+            stage = make_stage(settings, models, recipe.seed + number)
+            _run_stage(recipe, settings, stage, dataset, folder, resume, quiet or not state.is_main_process)
+            if state.is_main_process:
+                write_json(folder / DONE, identity)
+            state.wait_for_everyone()
+        models[settings.name] = folder / MODEL
+    if not state.is_main_process:
+        return None
+    with atomic_path(out / MODEL) as temporary:
+        shutil.copyfile(models[recipe.stages[-1].name], temporary)
+    return out / MODEL
+
+
+def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int) -> Stage:
+    """Return a stage with fresh weights, or with those of earlier stages where it starts from them.
+
+    Parameters
+    ----------
+    models
+        Name of an earlier stage -> its model file.
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown or a key does not belong to it.
+    """
+    import torch
+
+    from astroclip_bench.plugins import suggest
+    from baselines.astroclip.config import settings_from
+
+    where = f"stages.{settings.name}"
+    torch.manual_seed(seed)
+    if settings.kind == "masked":
+        from baselines.astroclip.masked import MaskedSettings, MaskedStage
+
+        return MaskedStage(settings_from(MaskedSettings, settings.own, where))
+    if settings.kind == "align":
+        from baselines.astroclip.align import AlignSettings, AlignStage
+
+        return AlignStage(settings_from(AlignSettings, settings.own, where), models)
+    raise UserError(f"{where}.kind = {settings.kind!r}", todo=suggest(settings.kind, KINDS))
+
+
+def _run_stage(
+    recipe: Recipe,
+    settings: StageSettings,
+    stage: Stage,
+    dataset: BenchDataset,
+    folder: Path,
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """Train one stage and write its model file."""
+    from accelerate import PartialState
+
+    from astroclip_bench.embedders.weights import save_model
+    from astroclip_bench.progress import progress_bar
+    from baselines.astroclip.data import open_split
+    from baselines.astroclip.engine import StageData, train
+    from baselines.astroclip.probe import Probe
+
+    splits = []
+    for name in ("train", "validation"):
+        with progress_bar(f"reading {name}", quiet=quiet or recipe.data.cache == "none") as report:
+            splits.append(open_split(dataset, name, stage.columns, recipe.data, PartialState().device, report))
+    probe = Probe.open(dataset, settings.probe) if settings.probe.every else None
+    with progress_bar(settings.name, quiet=quiet) as report:
+        train(
+            stage,
+            StageData(splits[0], splits[1], probe, dataset.digest, recipe.data.ahead),
+            settings.train,
+            folder,
+            seed=recipe.seed,
+            recipe_digest=recipe.digest(settings.name),
+            probe_every=settings.probe.every,
+            resume=resume,
+            progress=report,
+        )
+    architecture, version, config, weights = stage.export()
+    whole = {name: _whole(value) for name, value in weights.items()}  # a collective, in every process
+    if PartialState().is_main_process:
+        save_model(folder / MODEL, architecture, version, config, whole)
+
+
+def _whole(tensor: Any) -> Any:
+    """Return a tensor that fully sharded training has spread over the processes in one piece."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _is_done(folder: Path, identity: Mapping[str, str]) -> bool:
+    path = folder / DONE
+    return path.exists() and (folder / MODEL).exists() and json.loads(path.read_text()) == dict(identity)
+
+
+def main() -> None:
+    """Run the command line without the name of the command: what torchrun starts."""
+    from astroclip_bench.cli.main import ReportingGroup
+
+    app = typer.Typer(cls=ReportingGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    app.command("train")(train_command)
+    app(args=["train", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()
