@@ -289,7 +289,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if plain in (int, str, bool) and type(value) is plain:
         return value
-    if plain in (dict, Mapping, typing.get_origin(Mapping[str, Any])) and isinstance(value, dict):
+    if plain in (dict, Mapping) and isinstance(value, dict):
         return value
     raise RecipeError(f"{where} = {value!r}", _described(hint))
 

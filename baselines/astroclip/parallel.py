@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from astroclip_bench.errors import MissingExtraError
 from baselines.astroclip.config import RecipeError, TrainSettings
@@ -97,17 +97,20 @@ def prepare(
 
 
 def average_gradients(accelerator: Accelerator, wrapped: nn.Module) -> None:
-    """Average the gathered gradients over the processes; a parameter without one counts as zero.
+    """Average the gradients over the processes; a parameter without one in any of them stays without.
 
     Fully sharded training has averaged them in each backward pass, and one process needs nothing.
     """
     if accelerator.num_processes == 1 or accelerator.is_fsdp2:
         return
-    nothing: Tensor = sum(
-        (0.0 * parameter.sum() for parameter in wrapped.parameters() if parameter.requires_grad), torch.tensor(0.0)
-    )
+    trainable = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    without = [parameter for parameter in trainable if parameter.grad is None]
+    nothing = torch.stack([0.0 * parameter.sum() for parameter in trainable]).sum()
     with accelerator.trigger_sync_in_backward(wrapped):
         nothing.backward()  # type: ignore[no-untyped-call]
+    for parameter in without:
+        if parameter.grad is not None and not parameter.grad.any():
+            parameter.grad = None
 
 
 def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:

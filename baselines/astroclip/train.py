@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from baselines.astroclip.engine import Stage
 
 MODEL, DONE = "model.pt", "done.json"
-KINDS = ("align", "masked")
+KINDS = ("align", "dino", "masked", "moco")
 
 
 def train_command(
@@ -92,7 +92,8 @@ def run_recipe(
         folder = out / settings.name
         identity = {"recipe": recipe.digest(settings.name), "data": dataset.digest}
         if not (resume and _is_done(folder, identity)):
-            stage = make_stage(settings, models, recipe.seed + number)
+            rows = min(dataset.splits["train"].rows, recipe.data.limit or sys.maxsize)
+            stage = make_stage(settings, models, recipe.seed + number, rows)
             _run_stage(recipe, settings, stage, dataset, folder, resume, quiet or not state.is_main_process)
             if state.is_main_process:
                 write_json(folder / DONE, identity)
@@ -105,13 +106,15 @@ def run_recipe(
     return out / MODEL
 
 
-def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int) -> Stage:
+def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int, rows: int) -> Stage:
     """Return a stage with fresh weights, or with those of earlier stages where it starts from them.
 
     Parameters
     ----------
     models
         Name of an earlier stage -> its model file.
+    rows
+        Galaxies to train on, which some schedules need to know.
 
     Raises
     ------
@@ -133,6 +136,14 @@ def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int) -
         from baselines.astroclip.align import AlignSettings, AlignStage
 
         return AlignStage(settings_from(AlignSettings, settings.own, where), models)
+    if settings.kind == "dino":
+        from baselines.astroclip.self_supervised import DinoSettings, DinoStage
+
+        return DinoStage(settings_from(DinoSettings, settings.own, where), settings.train.length(rows))
+    if settings.kind == "moco":
+        from baselines.astroclip.self_supervised import MocoSettings, MocoStage
+
+        return MocoStage(settings_from(MocoSettings, settings.own, where))
     raise UserError(f"{where}.kind = {settings.kind!r}", todo=suggest(settings.kind, KINDS))
 
 
