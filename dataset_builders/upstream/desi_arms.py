@@ -187,7 +187,16 @@ def stored_arms(hdus: Any, path: Path, resolution: bool) -> list[Arm]:
         matrix = _mapped(image(f"{name}_RESOLUTION"), (count, N_DIAGONALS, shape[1]), path) if resolution else None
         mask_zero = image(f"{name}_MASK").header.get("BZERO", 0)
         arms.append(Arm(_first_pixel(wavelength, name, path), flux, ivar, mask, mask_zero, matrix))
+    _check_coverage(arms, path)
     return arms
+
+
+def _check_coverage(arms: Sequence[Arm], path: Path) -> None:
+    """Check that the arms fill the grid: pixels of none of them would never be written."""
+    gaps = [right.start - left.stop for left, right in pairwise(arms)]
+    if arms[0].start != 0 or arms[-1].stop != N_WAVELENGTH or max(gaps) > 0:
+        found = ", ".join(f"{name} pixels {arm.start} to {arm.stop - 1}" for name, arm in zip(NAMES, arms, strict=True))
+        raise DataError(f"{path}: {found} of the common grid", f"every pixel from 0 to {N_WAVELENGTH - 1} in an arm")
 
 
 def _mapped(hdu: Any, shape: tuple[int, ...], path: Path) -> npt.NDArray[Any]:

@@ -31,7 +31,7 @@ EXTRA_COLUMNS = (
     *(f"{kind}_{band}" for kind in ("FIBERFLUX", "FIBERTOTFLUX") for band in ("G", "R", "Z")),
     *("COADD_NUMEXP", "COADD_EXPTIME"),
 )
-"""Columns of FIBERMAP that are kept where the file has them, under their names in lower case."""
+"""Columns of FIBERMAP that are kept where the file has them, under their names in lower case but for W1 and W2."""
 
 SCORE_COLUMNS = {
     "snr": ("MEDIAN_COADD_SNR_R", np.sqrt(WAVELENGTH_STEP_ANGSTROM)),
@@ -200,7 +200,8 @@ def _target_columns(fibermap: Any, path: Path) -> dict[str, npt.NDArray[Any]]:
     for name in EXTRA_COLUMNS:
         if name in fibermap.columns.names:
             values = table_column(fibermap, name, path)
-            columns[name.lower()] = np.char.strip(values.astype(str)) if values.dtype.kind in "SU" else values
+            known_as = name.lower().replace("_w", "_W")
+            columns[known_as] = np.char.strip(values.astype(str)) if values.dtype.kind in "SU" else values
     if "ebv" in columns:
         # Of fibres without a target in the imaging catalogues.
         columns["ebv"] = np.where(columns["ebv"] == 0, np.nan, columns["ebv"]).astype(np.float32)

@@ -63,6 +63,7 @@ def test_labels_and_match(galaxy):
     assert galaxy["match_separation"] < 0.05
     # Tractor: 3.24, 5.95, 8.34 nanomaggies in g, r, z.
     np.testing.assert_allclose([galaxy[f"flux_{band}"] for band in "grz"], [3.24, 5.95, 8.34], atol=0.005)
+    assert galaxy["flux_W1"] == pytest.approx(7.008, abs=0.001)
     assert galaxy["mag_r"] == pytest.approx(22.5 - 2.5 * np.log10(5.95), abs=1e-3)
 
 

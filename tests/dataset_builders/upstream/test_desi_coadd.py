@@ -335,6 +335,18 @@ def test_missing_columns_are_named(tmp_path, column):
         DesiCoadds(tmp_path, redshifts="none").index(tmp_path / "coadd-less.fits")
 
 
+def test_arms_that_leave_a_gap_are_refused(tmp_path):
+    path = write_coadd(tmp_path / NAME, fibermap(TARGETS[:1]), random_arms(1))
+    with fits.open(path) as hdus:
+        hdus["B_WAVELENGTH"].data = hdus["B_WAVELENGTH"].data[:2699]
+        for kind in ("FLUX", "IVAR", "MASK", "RESOLUTION"):
+            if f"B_{kind}" in hdus:
+                hdus[f"B_{kind}"].data = hdus[f"B_{kind}"].data[..., :2699]
+        hdus.writeto(tmp_path / "coadd-gap.fits")
+    with pytest.raises(DataError, match=r"B pixels 0 to 2698, R pixels 2700 .*expected every pixel from 0 to 7780"):
+        DesiCoadds(tmp_path, redshifts="none").index(tmp_path / "coadd-gap.fits")
+
+
 def test_images_of_other_shape_or_scale_are_refused(tmp_path):
     images = random_arms(5)
     path = write_coadd(tmp_path / "a" / NAME, fibermap(TARGETS), images | {"R_FLUX": images["R_FLUX"][:4]})

@@ -130,6 +130,8 @@ def _row(pair: Pair) -> dict[str, Any]:
         "split": split(healpix),
         "redshift": spectrum.redshift,
         **{f"flux_{band}": flux for band, flux in zip("grz", image_row.flux, strict=True)},
+        # From the spectrum's file, which has twice the z flux there; the images' files have none.
+        **{f"flux_{band}": float(np.float32(2 * spectrum.flux[2])) for band in ("W1", "W2")},
         **_labels(pair),
         **{f"morphology_{question.replace('-', '_')}": pair.answers.get(question) for question in ANSWERS},
         "mag_r": 22.5 - 2.5 * math.log10(image_row.flux[1]),
