@@ -73,7 +73,8 @@ SECTIONS: Mapping[str, str] = {
     "Known defects": (
         "* PROVABGS rows with log stellar mass above 12.2, which its author warns of, are left out. Its W1 magnitude and "
         "its colour for the survey's cut were de-reddened with a wrong factor and are not taken over.\n"
-        "* FastSpecFit publishes masses for a Hubble constant of 100 km/s/Mpc; here they are those for 70, 0.31 dex larger.\n"
+        "* FastSpecFit publishes masses for a Hubble constant of 100 km/s/Mpc; here they are those for 70, 0.31 dex larger. "
+        "PROVABGS's are for the cosmology of Planck (2013), 67.8 km/s/Mpc, which alone makes them 0.03 dex larger.\n"
         "* The camera coadd follows one rule of desispec, named in `manifest.json`: spectra differ from files coadded "
         "with another version in the two overlaps of the arms (5760 to 5800 and 7520 to 7620 angstrom).\n"
         "* W1 and W2 fluxes, and g, r and z fluxes where the images come without, are those of the spectra's files: exactly 0 "

@@ -199,13 +199,18 @@ def _target_columns(fibermap: Any, path: Path) -> dict[str, npt.NDArray[Any]]:
     columns |= {name: table_column(fibermap, f"TARGET_{name.upper()}", path).astype(float) for name in ("ra", "dec")}
     for name in EXTRA_COLUMNS:
         if name in fibermap.columns.names:
-            values = table_column(fibermap, name, path)
-            known_as = name.lower().replace("_w", "_W")
-            columns[known_as] = np.char.strip(values.astype(str)) if values.dtype.kind in "SU" else values
+            columns[name.lower().replace("_w", "_W")] = _of_one_type(table_column(fibermap, name, path))
     if "ebv" in columns:
         # Of fibres without a target in the imaging catalogues.
-        columns["ebv"] = np.where(columns["ebv"] == 0, np.nan, columns["ebv"]).astype(np.float32)
+        columns["ebv"] = np.where(columns["ebv"] == 0, np.float32(np.nan), columns["ebv"])
     return columns
+
+
+def _of_one_type(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return text without padding, or numbers in the one type that all files' columns are put together in."""
+    if values.dtype.kind in "SU":
+        return np.char.strip(values.astype(str))
+    return values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
 
 
 def _fibre_reasons(fibermap: Any, columns: Columns, path: Path) -> dict[str, Flags]:

@@ -223,6 +223,18 @@ def test_fibres_of_other_kinds_and_reddening_that_nobody_looked_up(tmp_path):
     np.testing.assert_array_equal(index.columns["ebv"], np.array([0.03, np.nan, 0.2], np.float32))
 
 
+def test_columns_have_one_type_whatever_the_release(tmp_path):
+    wide = fibermap(TARGETS, MASKBITS=np.arange(5, dtype=np.int32), EBV=np.full(5, 0.02))
+    narrow = fibermap(TARGETS, MASKBITS=np.arange(5, dtype=np.int16), EBV=np.full(5, 0.02, np.float32))
+    found = []
+    for name, table in (("wide", wide), ("narrow", narrow)):
+        path = write_coadd(tmp_path / name / NAME, table, random_arms(5))
+        columns = DesiCoadds(path, redshifts="none").index(path).columns
+        found.append({column: values.dtype for column, values in columns.items()})
+    assert found[0] == found[1]
+    assert (found[0]["maskbits"], found[0]["ebv"]) == (np.int64, np.float32)
+
+
 def test_spectra_without_signal_are_faulty(tmp_path):
     images = random_arms(4)
     for arm in ARMS:
