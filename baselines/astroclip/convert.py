@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from astroclip_bench.errors import EmbedderError
-from baselines.astroclip.key_maps import LAYOUTS, Layout, MissingKeyError
+from baselines.astroclip.key_maps import HYPER_PARAMETERS, LAYOUTS, Layout, MissingKeyError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ENTRIES = ("state_dict", "teacher", "model")
 """Where training checkpoints keep their weights: Lightning, DINOv2's evaluation file, Spender."""
-HYPER_PARAMETERS = "hyper_parameters"
 PLAIN_DICTIONARIES = (
     "lightning.fabric.utilities.data.AttributeDict",
     "lightning_fabric.utilities.data.AttributeDict",
@@ -90,6 +89,8 @@ def convert(path: Path | str, out: Path | str, kind: str | None = None) -> Conve
         does not allow; the message names it.
     """
     path, out = Path(path), Path(out)
+    if out.resolve() == path.resolve():
+        raise EmbedderError(f"{out} is the authors' file itself", todo="name another --out")
     content = read_checkpoint(path)
     entry, weights = _weights(content, path)
     kind = _require_kind(kind, weights, path)

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from astroclip_bench.errors import EmbedderError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
 Rename = tuple[str, str]
+
+HYPER_PARAMETERS = "hyper_parameters"
+"""Entry of a Lightning checkpoint beside its weights."""
 
 FIELDS = {
     "n": r"\d+",
@@ -163,16 +168,27 @@ def _count(state: State, pattern: str) -> int:
     return 1 + max((int(match[1]) for name in state if (match := re.match(pattern, name))), default=-1)
 
 
+def _heads(width: int, head_width: int) -> int:
+    """Return the number of attention heads of the published width, which no weight tells."""
+    if width % head_width:
+        raise EmbedderError(
+            f"the file does not tell how many attention heads share its width of {width}",
+            f"heads of {head_width}, as published, or a checkpoint whose {HYPER_PARAMETERS} hold num_heads",
+        )
+    return width // head_width
+
+
 def _specformer(state: State, prefix: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
     width, values = _shape(state, f"{prefix}embed.weight")
-    length = int(hyper.get("slice_section_length", values - 2))
+    told = {name: value for name, value in hyper.items() if isinstance(value, int)}
+    length = told.get("slice_section_length", values - 2)
     return {
         "name": "specformer",
         "width": width,
         "depth": _count(state, re.escape(prefix) + r"blocks\.(\d+)\."),
-        "heads": int(hyper.get("num_heads", width // SPECFORMER_HEAD_WIDTH)),
+        "heads": told.get("num_heads") or _heads(width, SPECFORMER_HEAD_WIDTH),
         "length": length,
-        "overlap": int(hyper.get("slice_overlap", length // 2)),
+        "overlap": told.get("slice_overlap", length // 2),
         "positions": _shape(state, f"{prefix}position")[0],
     }
 
@@ -186,7 +202,7 @@ def _dino(state: State, prefix: str, *, aligned: bool) -> dict[str, Any]:
         "patch": patch,
         "width": width,
         "depth": _count(state, re.escape(prefix) + r"blocks\.(\d+)\."),
-        "heads": width // DINO_HEAD_WIDTH,
+        "heads": _heads(width, DINO_HEAD_WIDTH),
         "crop": patch * patches,
         "transform": "dr2_rgb",
         "layer_scale": 1e-5 if f"{prefix}blocks.0.ls1.gamma" in state else None,
@@ -262,6 +278,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "the image head's MLP has no residual connection, the spectrum head's has one",
             "rows and columns of images are exchanged",
             "images are shown by dr2_rgb and then cropped",
+            "attention heads are as wide as the published ones: 64 (image), 128 (spectrum), and 4 in each head",
         ),
     ),
     "specformer": Layout(
@@ -283,7 +300,7 @@ LAYOUTS: Mapping[str, Layout] = {
             (r"(module\.)?(dino_head|ibot_head)\..+", "head of the self-supervised loss"),
         ),
         configure=lambda state, hyper: {"encoder": _dino(state, "encoder.backbone.", aligned=False)},
-        kept=("the embedding is the class token",),
+        kept=("the embedding is the class token", "attention heads are 64 wide, as in every DINOv2 transformer"),
     ),
     "stein": Layout(
         title="Stein et al. (2021)",

@@ -397,6 +397,20 @@ def rename_all(state: State) -> None:
     state["a"] = torch.zeros(2)
 
 
+def test_heads_that_nothing_tells_are_not_made_up(tmp_path):
+    text = fault("specformer, heads told", tmp_path, lambda state: None)  # written without its hyper-parameters
+    assert "how many attention heads share its width of 96" in text
+    assert "num_heads" in text
+
+
+def test_the_authors_file_is_not_overwritten(tmp_path):
+    path = CASES["spender"].write(tmp_path / "theirs.pt")
+    before = path.read_bytes()
+    with pytest.raises(EmbedderError, match="the authors' file itself"):
+        convert(path, tmp_path / "." / "theirs.pt")
+    assert path.read_bytes() == before
+
+
 def test_the_first_of_several_models_is_read(tmp_path, galaxies):
     case = CASES["spender"]
     other = {name: value + 1 for name, value in case.state.items()}
