@@ -179,7 +179,9 @@ COLUMN_LIST = (
         "Number of pixels in which a colour of the picture was clipped: their fluxes are lower bounds",
         "property",
     ),
-    Column("match_separation", pa.float32(), "arcsec", "Distance of the fibre from the centre of the image", "property"),
+    Column(
+        "match_separation", pa.float32(), "arcsec", "Distance of the fibre from the centre of the image", "property"
+    ),
     Column("subclass", pa.string(), "", "Spectral subclass of the SDSS pipeline; empty for most galaxies", "property"),
     Column("specobjid", pa.string(), "", "SDSS identifier of the spectrum", "property"),
     Column("bestobjid", pa.string(), "", "SDSS identifier of the imaging object", "property"),
