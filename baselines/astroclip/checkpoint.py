@@ -6,7 +6,6 @@ stored all the same, for a stage that draws some outside its steps.
 
 from __future__ import annotations
 
-import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,18 +149,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
     DataError
         If it is damaged or of another version.
     """
+    with storage_errors(path), path.open("rb"):
+        pass
     try:
-        with storage_errors(path):
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         version = content["format_version"]
-    except (
-        RuntimeError,
-        KeyError,
-        TypeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # torch raises whatever a damaged file leads it to
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path} is no readable checkpoint: {reason}", todo="start anew with --fresh") from error
     if version != FORMAT_VERSION:

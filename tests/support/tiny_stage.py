@@ -44,34 +44,46 @@ class TinyStage:
         self.after: list[int] = []
 
     def loss(self, image, generator):
+        """Return the error of the predicted band means."""
         noise = self.noise * torch.randn(image.shape, generator=generator)
         return (self.model(image + noise) - image.mean((2, 3))).square().mean()
 
     def step(self, batch, backward, step, generator):
+        """Send the batch back in `backwards` parts."""
         losses = [self.loss(part, generator) for part in batch["image"].chunk(self.backwards)]
         for loss in losses:
             backward(loss / self.backwards)
         return {"loss": sum(loss.detach() for loss in losses) / self.backwards}
 
     def after_step(self, step):
+        """Note the step."""
         self.after.append(step)
 
     def validation_loss(self, batch, generator):
+        """Return the loss of one batch."""
         return self.loss(batch["image"], generator)
 
     def export(self):
+        """Return what a model file holds."""
         return "tiny", 1, {}, self.model.state_dict()
 
     def embedder(self):
+        """Return what the probe scores."""
         stage = self
 
         class Embedder:
             modalities = ("image",)
 
             def embed(self, batch, modality):
+                """Return the predictions."""
                 return stage.model(batch["image"])
 
         return Embedder()
+
+
+def noisy_stage() -> TinyStage:
+    """Return a stage that draws random numbers of all kinds."""
+    return TinyStage(noise=0.5, dropout=0.1)
 
 
 def tiny_data(folder: Path, **settings) -> tuple[BenchDataset, StageData]:
@@ -107,19 +119,13 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kill-at", type=int, default=0)
-    parser.add_argument("--interrupt-at", type=int, default=0)
-    parser.add_argument("--noise", type=float, default=0.5)
+    parser.add_argument("--quiet-stage", action="store_true", help="no noise, no dropout")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
     def stop(done: int, total: int) -> None:
-        """Kill or interrupt this process after so many steps."""
+        """Kill this process after so many steps."""
         if done == options.kill_at * SETTINGS["batch_size"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        if done == options.interrupt_at * SETTINGS["batch_size"]:
-            os.kill(os.getpid(), signal.SIGINT)
 
-    try:
-        run(options.data, options.out, TinyStage(options.noise, 0.1 if options.noise else 0.0), progress=stop)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    run(options.data, options.out, TinyStage() if options.quiet_stage else noisy_stage(), progress=stop)
