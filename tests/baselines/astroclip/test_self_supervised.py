@@ -41,6 +41,15 @@ DINO = DinoSettings(
 MOCO = MocoSettings(encoder=VIT, augmentation=ImageAugmentation(size=24, jitter=2), hidden=32, dimension=8, queue=24)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small only wait for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
