@@ -348,7 +348,7 @@ def patch_mask(n: int, places: int, generator: Generator, share: float, ratio: t
     """Return (n, places, places) bool, on the generator's device: patches to hide, in blobs.
 
     Of `share` of the images, a part drawn from the range `ratio`: where smoothed noise is highest. (lightly's block
-    masks are made one image after the other, from Python's global generator.)
+    masks come from Python's global generator, which a step's own generator does not govern.)
     """
     low, high = ratio
     chosen = uniform(generator, n).argsort() < round(share * n)
