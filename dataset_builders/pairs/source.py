@@ -39,22 +39,27 @@ class Payloads:
         """Return the payloads of an index."""
         return cls(side, reader, indexed.paths)
 
-    def load(self, plan: pa.RecordBatch) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.object_]]:
-        """Return the heavy columns of the planned rows, and what is wrong with each.
+    def load(
+        self, plan: pa.RecordBatch, names: Collection[str]
+    ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.object_]]:
+        """Return the heavy columns of the planned rows, those of `names` alone, and what is wrong with each row.
 
         Each file is opened once.
         """
         number, row = (np.asarray(plan.column(f"{self.side}_{name}")) for name in ("file", "row"))
         order = np.lexsort([row, number])
-        columns: dict[str, list[npt.NDArray[Any]]] = {}
-        faults = []
+        columns: dict[str, npt.NDArray[Any]] = {}
+        faults = np.empty(len(row), object)
         for file in np.unique(number):
-            payload = self.reader.load(self.files[file], row[order][number[order] == file].astype(np.int64))
-            faults.append(payload.faults)
-            for name, values in payload.columns.items():
-                columns.setdefault(name, []).append(values)
-        back = np.argsort(order)
-        return {name: np.concatenate(parts)[back] for name, parts in columns.items()}, np.concatenate(faults)[back]
+            places = order[number[order] == file]
+            payload = self.reader.load(self.files[file], row[places].astype(np.int64))
+            faults[places] = payload.faults
+            for name in payload.columns.keys() & set(names):
+                values = payload.columns[name]
+                if name not in columns:
+                    columns[name] = np.empty((len(row), *values.shape[1:]), values.dtype)
+                columns[name][places] = values
+        return columns, faults
 
 
 @dataclass(frozen=True)
@@ -118,22 +123,25 @@ class PairSource:
             plan = select_splits(plan, splits)
             if plan.num_rows:
                 batch, faults = self._batch(plan)
-                keep = faults == GOOD
-                dropped.update(faults[~keep].tolist())
-                yield batch if keep.all() else select_rows(batch, keep)
+                dropped.update(faults)
+                yield batch
         return dict(dropped)
 
-    def _batch(self, plan: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.object_]]:
-        heavy, faults = self.spectra.load(plan)
-        images, image_faults = self.images.load(plan)
+    def _batch(self, plan: pa.RecordBatch) -> tuple[pa.RecordBatch, list[str]]:
+        """Return the rows that can be used, and what is wrong with each of the others."""
+        heavy, faults = self.spectra.load(plan, self.schema.names)
+        images, image_faults = self.images.load(plan, self.schema.names)
         faults = np.where(faults == GOOD, image_faults, faults)
         heavy |= images
+        keep = faults == GOOD
+        if not keep.all():
+            plan, heavy = select_rows(plan, keep), {name: values[keep] for name, values in heavy.items()}
         columns = [self._column(field, plan, heavy) for field in self.schema]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema), faults
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema), faults[~keep].tolist()
 
     def _column(self, field: pa.Field, plan: pa.RecordBatch, heavy: Mapping[str, npt.NDArray[Any]]) -> pa.Array:
         if field.name == "preview":
-            return preview_array(np.nan_to_num(heavy["image"]))
+            return preview_array(heavy["image"])
         if field.name in heavy:
             return numpy_to_arrow(heavy[field.name], field.type)
         return _nullable(plan.column(field.name), field)
