@@ -21,7 +21,7 @@ MEMORY_GROWTH_AT_MOST = {"many files": 1.10, "four times the pairs": 1.25}
 """Peak against that of few files. What the allocator holds back grows over the first few shards, by some 100 MB."""
 
 BUILD = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 from dataset_builders.desi_legacy import texts
 from dataset_builders.pairs.build import PairRequest, build_pairs
@@ -32,7 +32,8 @@ folder = Path(sys.argv[1])
 request = PairRequest(texts.INFO, DesiCoadds(folder / "spectra"), SteinImages(folder / "images"), shard_rows=200)
 build_pairs(request, folder / "out")
 counts = json.loads((folder / "out" / "manifest.json").read_text())["counts"]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not getrusage: what it calls the peak includes that of the process this one was forked from.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 sys.stdout.write(json.dumps({"pairs": sum(counts.values()), "peak_kb": peak}))
 """
 
