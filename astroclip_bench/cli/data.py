@@ -80,7 +80,8 @@ build = _group(
     "\b\n"
     "Examples:\n"
     "  astroclip-bench data build mock --size 4000 --out mock --workers 2\n"
-    "  astroclip-bench data build sdss-photometry --catalogue FILE.fits --out sdss",
+    "  astroclip-bench data build sdss-photometry --catalogue FILE.fits --out sdss\n"
+    "  astroclip-bench data build desi-legacy --spectra fuji --images images --labels provabgs.hdf5 --out pairs",
 )
 download = _group(
     DownloadGroup,

@@ -20,7 +20,9 @@ def build(
     zcatalog: Annotated[
         Path | None, typer.Option(help="Redshift catalogue zall-pix-*.fits instead of redrock.")
     ] = None,
-    cuts: Annotated[str, typer.Option(help="Quality cuts on the spectra: bright-galaxy or none.")] = "bright-galaxy",
+    cuts: Annotated[
+        str, typer.Option(help="Quality cuts on the spectra: bright-galaxy, good-redshift (ZWARN 0), or none.")
+    ] = "bright-galaxy",
     coadd_rule: Annotated[
         str, typer.Option(help="How the arms are combined: desispec-0.70 or desispec-edr.")
     ] = "desispec-0.70",

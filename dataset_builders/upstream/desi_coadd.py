@@ -55,6 +55,7 @@ CUTS: dict[str, dict[str, Callable[[Columns], Flags]]] = {
         "ZERR not below 0.0005 (1 + z)": lambda c: ~(c["redshift_err"] < 0.0005 * (1 + c["redshift"])),
         "redshift not between 0 and 0.6": lambda c: ~((c["redshift"] > 0) & (c["redshift"] < 0.6)),
     },
+    "good-redshift": {"ZWARN not 0": lambda c: c["zwarn"] != 0},
 }
 """Quality cuts by name: reason -> which rows it drops. COADD_FIBERSTATUS == 0 is asked of every row, whatever the cuts."""
 
@@ -183,13 +184,13 @@ class DesiCoadds:
                 raise DataError(
                     f"{path}: neither header nor file name tells survey, program and HEALPix pixel",
                     "them, to find its rows in the redshift catalogue",
-                    "leave out zcatalog to read the redrock files",
+                    "leave out --zcatalog to read the redrock files",
                 )
             return read_zcatalog(self.zcatalog, group)
         (redrock,) = self.companions(path)
         if not redrock.is_file():
             raise DataError(
-                f"{path}: no redshifts beside it", f"the file {redrock.name}", "download it too, or give zcatalog"
+                f"{path}: no redshifts beside it", f"the file {redrock.name}", "download it too, or give --zcatalog"
             )
         return read_redrock(redrock)
 

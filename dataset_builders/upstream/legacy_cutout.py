@@ -182,7 +182,7 @@ def read_frame(header: Any, path: Path | str, resample: bool = False) -> Frame:
             NOT_NATIVE,
             f"{path}: pixel scale {scale:.3f} arcsec",
             f"the native {PIXEL_SCALE_ARCSEC} arcsec",
-            f"request the cut-out with pixscale={PIXEL_SCALE_ARCSEC}, or ask for resampling",
+            f"request the cut-out with pixscale={PIXEL_SCALE_ARCSEC}, or give --resample",
         )
     pixels = min(width, height) * (1.0 if frame.native else scale / PIXEL_SCALE_ARCSEC)
     if pixels < IMAGE_SIZE - PIXEL_SCALE_TOLERANCE:

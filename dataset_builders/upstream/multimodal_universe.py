@@ -163,7 +163,8 @@ class MmuSpectra:
             return {reason: dropped(columns) for reason, dropped in CUTS[self.cuts].items()}
         except KeyError as error:
             raise DataError(
-                f"{path}: no column {error}, which the cuts {self.cuts!r} need", todo="choose the cuts 'none'"
+                f"{path}: no column {error}, which the cuts {self.cuts!r} need",
+                todo="choose --cuts good-redshift, or none",
             ) from error
 
 

@@ -278,7 +278,7 @@ def no_such_catalogue(survey):
     return ["--zcatalog", survey / "nowhere.fits"]
 
 
-@faulty_option("expected one of none, bright-galaxy")
+@faulty_option("expected one of none, bright-galaxy, good-redshift")
 def unknown_cuts(survey):
     return ["--cuts", "faint-galaxy"]
 
@@ -311,6 +311,11 @@ def radius_of_a_degree(survey):
 @faulty_option("expected viewer cut-outs (FITS) for --resample")
 def resampling_of_native_images(survey):
     return ["--resample"]
+
+
+@faulty_option("choose --cuts good-redshift, or none")
+def cuts_by_columns_that_are_not_there(survey):
+    return ["--spectra", survey / "mmu_desi"]
 
 
 @faulty_option("expected DESI coadds for --zcatalog and --resolution")
@@ -569,3 +574,42 @@ def test_a_finished_data_set_is_not_made_again_nor_overwritten(run, survey):
     refused = run(*command(survey, ["--no-preview"]))
     assert_one_clear_line(refused, "made from other files or with other options; choose another --out")
     assert read_manifest(Path("out")).digest == digest
+
+
+# --- what a user of another kind of files gets
+
+
+def test_spectra_of_the_multimodal_universe_keep_good_redshifts_alone(run, survey):
+    build = ["--spectra", survey / "mmu_desi", "--out"]
+    assert run(*command(survey, [*build, "good", "--cuts", "good-redshift"])).code == 0
+    assert run(*command(survey, [*build, "all", "--cuts", "none"])).code == 0
+    steps = {name: read_manifest(Path(name)).build["steps"][0] for name in ("good", "all")}
+    assert steps["good"]["dropped"]["ZWARN not 0"] == steps["all"]["kept"] - steps["good"]["kept"] > 0
+
+
+def test_labels_that_belong_to_no_pair_are_told_of(run, survey):
+    with h5py.File(survey / "provabgs.hdf5", "a") as file:
+        table = file["__astropy_table__"][:]
+        table["TARGETID"] += 1000
+        file["__astropy_table__"][:] = table
+    outcome = run(*command(survey, ["--labels", survey / "provabgs.hdf5"]))
+    assert outcome.code == 0
+    assert "PROVABGS: none of its labels belongs to a pair" in outcome.err
+
+
+def test_the_configuration_of_labels_of_another_fit_is_not_called_provabgs(run, survey):
+    from astropy.table import Table
+
+    with fits.open(coadd(survey)) as hdus:
+        fibres = hdus["FIBERMAP"].data
+        table = Table({"TARGETID": fibres["TARGETID"], "RA": fibres["TARGET_RA"], "DEC": fibres["TARGET_DEC"]})
+    with fits.open(redrock(survey)) as hdus:
+        table["Z"] = hdus["REDSHIFTS"].data["Z"]
+    table["SURVEY"], table["PROGRAM"], table["LOGMSTAR"], table["SFR"] = "sv3", "bright", 10.0, 1.0
+    hdus = [fits.BinTableHDU(table, name=name) for name in ("METADATA", "FASTSPEC")]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(survey / "fastspec-iron.fits")
+    assert run(*command(survey, ["--labels", survey / "fastspec-iron.fits"])).code == 0
+    assert {entry.config for entry in read_manifest(Path("out")).files} == {"pairs", "labels"}
+    told = run("data", "info", "out").out
+    assert "labels of FastSpecFit" in told
+    assert "a number each [nmgy]" in told

@@ -224,7 +224,7 @@ def test_what_is_no_catalogue(catalogs, files, scheduler, tmp_path):
         import_catalog(files[0], tmp_path / "out", scheduler=scheduler, margin_arcsec=MARGIN_ARCSEC, **crowded)
 
 
-def test_an_interrupted_import_goes_on(files, scheduler, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_import_goes_on(files, scheduler, tmp_path, monkeypatch, capsys, caplog):
     import hats_import.margin_cache.margin_cache as margin_cache
 
     def interrupt(*_):
@@ -242,6 +242,7 @@ def test_an_interrupted_import_goes_on(files, scheduler, tmp_path, monkeypatch, 
     assert {path: path.stat().st_mtime_ns for path in (out / "out").rglob("*.parquet")} == main
     assert aligned_pixels(out, out, 7.0)
     assert capsys.readouterr().out == ""
+    assert "found collection" not in caplog.text
 
 
 def test_hats_is_an_extra(files, tmp_path, monkeypatch):
