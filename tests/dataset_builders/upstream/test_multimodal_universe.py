@@ -208,7 +208,9 @@ def test_quality_cuts(hdf5, hats):
     assert index.dropped["ZWARN not 0"] == 14
     assert index.dropped["SPECTYPE not GALAXY"] == 28
     reader = MmuSpectra(hats, cuts="bright-galaxy", snr=False)
-    with pytest.raises(DataError, match="no column 'spectype', which the cuts 'bright-galaxy' need; choose --cuts good-redshift"):
+    with pytest.raises(
+        DataError, match="no column 'spectype', which the cuts 'bright-galaxy' need; choose --cuts good-redshift"
+    ):
         reader.index(reader.files()[0])
     with pytest.raises(DataError, match="cuts='bright'; expected one of none, bright-galaxy"):
         MmuSpectra(hdf5, cuts="bright")
