@@ -32,7 +32,7 @@ def dataset_card(source: RecordSource, manifest: Manifest) -> str:
         "Modalities": _modalities_table(modalities),
         "Splits": _splits_table(info, manifest),
         **_optional("Configurations", _configurations_table(source, manifest)),
-        "How to load": _loading(info),
+        "How to load": _loading(info, manifest.configs),
         **source.card(),
         **_optional("How it was built", _build_text(manifest)),
         "Licence and citation": f"Licence: {info.license}.\n\n{info.citation}",
@@ -146,7 +146,7 @@ def _build_text(manifest: Manifest) -> str:
     if inputs:
         size = sum(entry["bytes"] for entry in inputs)
         parts.append(
-            f"Made from {len(inputs):,} files of {_size_text(size)} in all; `manifest.json` lists each with its size "
+            f"Made from {len(inputs):,} file{'s' if len(inputs) > 1 else ''} of {_size_text(size)} in all; `manifest.json` lists each with its size "
             "and SHA-256, with the versions of the software and the options."
         )
     return "\n\n".join(parts)
@@ -158,12 +158,15 @@ def _size_text(size: int) -> str:
     return decimal(size)
 
 
-def _loading(info: DatasetInfo) -> str:
+def _loading(info: DatasetInfo, configs: list[str]) -> str:
+    others = "".join(
+        f'{name} = load_dataset("FOLDER_OR_HUB_ID", "{name}")\n' for name in configs if name != CONFIG_NAME
+    )
     return (
         "```python\n"
         "from datasets import load_dataset\n\n"
         'rows = load_dataset("FOLDER_OR_HUB_ID", split="test", streaming=True)\n'
-        "```\n\n"
+        f"{others}```\n\n"
         "Verified, and in batches of numpy arrays without copies:\n\n"
         "```python\n"
         "from astroclip_bench.datasets import open_dataset\n\n"

@@ -191,9 +191,8 @@ def _sole_builder(out: Path) -> Iterator[None]:
     """Keep a second process from building in the same folder."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(out / BUILD_FOLDER / "lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(out / BUILD_FOLDER / "lock").acquire(timeout=0)
     except Timeout as error:
         raise StorageError(f"{out}: another process is building here", todo="wait for it to end") from error
     with lock:

@@ -111,7 +111,12 @@ LABELS_OF_PROVABGS, LABELS_OF_SEVERAL = "provabgs", "labels"
 
 CONFIGURATIONS: Mapping[str, Configuration] = {
     LABELS_OF_PROVABGS: Configuration(
-        ("redshift", "ebv", *(column.name for column in (*provabgs_columns(), *multimodal_columns()))),
+        (
+            "redshift",
+            "ebv",
+            "label_catalogues",
+            *(column.name for column in (*provabgs_columns(), *multimodal_columns())),
+        ),
         "log_stellar_mass",
         "Labels of the rows with a stellar mass, posterior samples included; no images or spectra",
     ),

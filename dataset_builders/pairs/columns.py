@@ -27,6 +27,9 @@ PAIR_PROPERTIES = (
     _property("spectype", "", "Spectral class of redrock: GALAXY, QSO or STAR", pa.string()),
     _property("survey", "", "DESI survey: cmx, sv1, sv2, sv3, main or special", pa.string()),
     _property("program", "", "DESI programme: bright, dark, backup or other", pa.string()),
+    _property(
+        "label_catalogues", "", "Catalogues of the labels besides the redshift, the first counting most", pa.string()
+    ),
     _property("match_method", "", "How the image was found: by target_id or on the sky", pa.string()),
     _property("match_separation", "arcsec", "Distance of the image's catalogue position from the spectrum's target"),
     _property("match_ambiguous", "", "Whether spectrum or image had a second candidate on the sky", pa.bool_()),

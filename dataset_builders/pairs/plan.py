@@ -63,10 +63,15 @@ class Planner:
         pairs = _joined(spectra.take(matches.left), images.take(matches.right), matches)
         joined: dict[str, int] = {}
         core = _core(pairs)
+        sources = np.full(pairs.num_rows, "", object)
         for catalogue in self.labels:
             pairs, found, conflict = with_labels(pairs, catalogue)
+            sources[found] += f"; {catalogue.name}"
             joined[catalogue.name] = int((found & core).sum())
             joined[f"{catalogue.name}, {CONFLICT}"] = int((conflict & core).sum())
+        if self.labels:
+            names = [text.removeprefix("; ") or None for text in sources.tolist()]
+            pairs = pairs.append_column("label_catalogues", pa.array(names, pa.string()))
         for catalogue in self.votes:
             pairs, found = with_votes(pairs, catalogue, self.votes_radius_arcsec)
             joined[catalogue.name] = int((found & core).sum())

@@ -69,7 +69,7 @@ class PairList:
 
 
 def read_pairs(folder: Path | str, max_separation_arcsec: float = MAX_SEPARATION_ARCSEC) -> PairList:
-    """Read `pairs.csv` of a folder, and of each spectrum it names the table of what the pipeline found.
+    """Read `pairs.csv` of a folder (or named itself), and of each spectrum it names the table of what the pipeline found.
 
     Its columns: `image` and `spectrum` (paths from the folder; one that leads nowhere is looked for by its file name in
     the folders beside it), `desc` (with the pixel scale of the image, as in "0.1as/px"), `ra` and `dec` (centre of the
@@ -82,7 +82,8 @@ def read_pairs(folder: Path | str, max_separation_arcsec: float = MAX_SEPARATION
     DataError
         If the list or a spectrum is damaged, a column is missing, or a line's numbers cannot be read.
     """
-    path = Path(folder).expanduser() / LIST_NAME
+    path = Path(folder).expanduser()
+    path = path if path.name == LIST_NAME else path / LIST_NAME
     lines = _read_list(path)
     files_there, missing = [], Counter[str]()
     for line in lines:

@@ -39,7 +39,9 @@ def pairs():
     pairs.target_id[2] = GAIA_TARGET
     pairs.target_id[3] = -39_633
     pairs.target_id[4] = MOCK
-    pairs.target_id[12] = encode_target_id(9012, 300_000 + 1_700 * 12, 9)  # a brick of the south that was processed again
+    pairs.target_id[12] = encode_target_id(
+        9012, 300_000 + 1_700 * 12, 9
+    )  # a brick of the south that was processed again
     pairs.redshift[5] = -0.0002
     pairs.redshift[6] = 1.2
     pairs.redshift[7] = np.nan

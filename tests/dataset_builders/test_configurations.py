@@ -37,7 +37,8 @@ def test_rows_left_out_while_loading_are_counted(folder):
     card = (folder / "README.md").read_text()
     assert "| match | 123 | 120 | 3 no counterpart |" in card
     assert f"| loaded | 120 | {len(ROWS)} | 24 {LEFT_OUT} |" in card
-    assert "1 files of 2.0 GB" in card
+    assert "1 file of 2.0 GB" in card
+    assert 'masses = load_dataset("FOLDER_OR_HUB_ID", "masses")' in card
 
 
 def test_a_configuration_holds_its_columns_of_the_rows_that_have_them(folder):

@@ -12,7 +12,19 @@ from dataset_builders.pairs.plan import CONFLICT, CORE_COLUMN, Planner, merge_pl
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 from dataset_builders.upstream.desi_targets import encode_target_id
 
-COLUMNS = ("object_id", "ra", "dec", "healpix", "split", "flux_r", "redshift", "log_stellar_mass", "age", "mag_r")
+COLUMNS = (
+    "label_catalogues",
+    "object_id",
+    "ra",
+    "dec",
+    "healpix",
+    "split",
+    "flux_r",
+    "redshift",
+    "log_stellar_mass",
+    "age",
+    "mag_r",
+)
 N = 40
 ARCSEC = 1 / 3600
 
@@ -125,6 +137,13 @@ def test_labels_of_two_catalogues_fill_each_other_unless_they_disagree(tmp_path)
     expected_age = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, None, 9.0]
     assert [row["age"] for row in by_number[:10]] == expected_age
     assert by_number[30]["age"] == 10.0
+    assert [by_number[i]["label_catalogues"] for i in (0, 8, 15, 25, 30)] == [
+        "first; second",
+        "first",
+        "first",
+        None,
+        "second",
+    ]
     assert [row["redshift"] for row in by_number] == given["redshift"].to_pylist()
     assert plan.joined == {"first": 20, f"first, {CONFLICT}": 0, "second": 10, f"second, {CONFLICT}": 1}
 
