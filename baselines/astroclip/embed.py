@@ -46,19 +46,17 @@ def embed_command(
       astroclip-bench embed run/model.pt --data mock-mini --out embeddings.parquet
       torchrun --nproc-per-node 8 -m baselines.astroclip.embed run/model.pt --data ./desi_legacy --dtype bf16
     """  # noqa: D301 - typer reads the backslash
-    import torch
-    from accelerate import PartialState
-
     from astroclip_bench.cli.common import open_with_progress
     from astroclip_bench.embedders import load_embedder
     from astroclip_bench.progress import progress_bar
+    from baselines.astroclip.parallel import process_state
 
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision}", " or ".join(PRECISIONS))
-    device = str(PartialState(cpu=not torch.cuda.is_available()).device)
+    device = str(process_state().device)
     embedder, dataset = load_embedder(model, device=device, dtype=dtype), open_with_progress(data)
     names = [name.strip() for name in splits.split(",") if name.strip()] or list(dataset.splits)
-    with progress_bar("embed", quiet=quiet or not PartialState().is_main_process) as report:
+    with progress_bar("embed", quiet=quiet or not process_state().is_main_process) as report:
         path = embed_dataset(
             embedder,
             dataset,
@@ -69,7 +67,7 @@ def embed_command(
             batch_size=batch_size or "auto",
             progress=report,
         )
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         typer.echo(path)
 
 
@@ -100,12 +98,12 @@ def embed_dataset(
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from accelerate import PartialState
 
     from astroclip_bench.datasets import numpy_to_arrow
     from astroclip_bench.embedders import embed_split
+    from baselines.astroclip.parallel import process_state
 
-    state = PartialState()
+    state = process_state()
     unknown = [name for name in splits if name not in dataset.splits]
     if unknown:
         raise UserError(f"{dataset.info.name} has no split {unknown[0]!r}", ", ".join(dataset.splits))
@@ -163,12 +161,10 @@ def _part(out: Path, process: int) -> Path:
 
 def main() -> None:
     """Run the command line without the name of the command: what torchrun starts."""
-    from astroclip_bench.cli.main import ReportingGroup
+    from astroclip_bench.cli.main import main as run
 
-    app = typer.Typer(cls=ReportingGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    app.command("embed")(embed_command)
-    app(args=["embed", *sys.argv[1:]])
+    sys.argv.insert(1, "embed")
+    run()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,24 @@ from astroclip_bench.errors import MissingExtraError
 from baselines.astroclip.config import RecipeError, TrainSettings
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
 
 MINIMUM_REPEATS = 2
+
+
+def process_state() -> PartialState:
+    """Return which process this is, of how many, and its device; the first call joins the processes.
+
+    Raises
+    ------
+    MissingExtraError
+        If accelerate is not installed.
+    """
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise MissingExtraError("accelerate", "train") from error
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def make_accelerator(settings: TrainSettings, model: nn.Module | None = None) -> Accelerator:
@@ -37,13 +52,10 @@ def make_accelerator(settings: TrainSettings, model: nn.Module | None = None) ->
     RecipeError
         If fully sharded training is asked for without several GPUs.
     """
-    try:
-        from accelerate import Accelerator, FullyShardedDataParallelPlugin
-        from accelerate.state import AcceleratorState, PartialState
-    except ImportError as error:
-        raise MissingExtraError("accelerate", "train") from error
+    state = process_state()
+    from accelerate import Accelerator, FullyShardedDataParallelPlugin
+    from accelerate.state import AcceleratorState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
     plugin = None
     if settings.parallel == "fsdp" and model is not None:
         if state.device.type != "cuda" or state.num_processes < 2:

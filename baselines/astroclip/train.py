@@ -32,7 +32,7 @@ def train_command(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Values that replace the recipe's.", show_default=False),
+        typer.Argument(metavar="SECTION.KEY=VALUE", help="Values that replace the recipe's.", show_default=False),
     ] = None,
     data: Annotated[str, typer.Option(help="Name, folder, or Hub id of a data set.")] = "mock-mini",
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and model.pt.")] = Path("run"),
@@ -83,10 +83,9 @@ def run_recipe(
     UserError
         If a stage is of an unknown kind, or its settings, its data or a checkpoint do not fit.
     """
-    from accelerate import PartialState
-    from torch.cuda import is_available
+    from baselines.astroclip.parallel import process_state
 
-    state = PartialState(cpu=not is_available())
+    state = process_state()
     models: dict[str, Path] = {}
     for number, settings in enumerate(recipe.stages):
         folder = out / settings.name
@@ -157,18 +156,19 @@ def _run_stage(
     quiet: bool,
 ) -> None:
     """Train one stage and write its model file."""
-    from accelerate import PartialState
-
     from astroclip_bench.embedders.weights import save_model
     from astroclip_bench.progress import progress_bar
     from baselines.astroclip.data import open_split
     from baselines.astroclip.engine import StageData, train
+    from baselines.astroclip.parallel import process_state
     from baselines.astroclip.probe import Probe
+
+    state = process_state()
 
     splits = []
     for name in ("train", "validation"):
         with progress_bar(f"reading {name}", quiet=quiet or recipe.data.cache == "none") as report:
-            splits.append(open_split(dataset, name, stage.columns, recipe.data, PartialState().device, report))
+            splits.append(open_split(dataset, name, stage.columns, recipe.data, state.device, report))
     probe = Probe.open(dataset, settings.probe) if settings.probe.every else None
     with progress_bar(settings.name, quiet=quiet) as report:
         train(
@@ -184,7 +184,7 @@ def _run_stage(
         )
     architecture, version, config, weights = stage.export()
     whole = {name: _whole(value) for name, value in weights.items()}  # a collective, in every process
-    if PartialState().is_main_process:
+    if state.is_main_process:
         save_model(folder / MODEL, architecture, version, config, whole)
 
 
@@ -200,12 +200,10 @@ def _is_done(folder: Path, identity: Mapping[str, str]) -> bool:
 
 def main() -> None:
     """Run the command line without the name of the command: what torchrun starts."""
-    from astroclip_bench.cli.main import ReportingGroup
+    from astroclip_bench.cli.main import main as run
 
-    app = typer.Typer(cls=ReportingGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    app.command("train")(train_command)
-    app(args=["train", *sys.argv[1:]])
+    sys.argv.insert(1, "train")
+    run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""The alignment stage: gradient caching, starting weights, frozen encoders, halves of spectra."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from astroclip_bench.embedders import save_model
+from astroclip_bench.errors import EmbedderError
+from baselines.astroclip import architecture
+from baselines.astroclip.align import AlignSettings, AlignStage, AugmentSettings, encoder_of, spectrum_halves
+from baselines.astroclip.augment_image import ImageAugmentation
+from baselines.astroclip.augment_spectrum import SpectrumAugmentation
+from baselines.astroclip.config import RecipeError, settings_from
+
+SPECTRUM = {"name": "specformer", "width": 16, "depth": 1, "heads": 2, "length": 40, "overlap": 20, "mask_ivar": True}
+IMAGE = {"name": "vit", "width": 16, "depth": 1, "heads": 2, "crop": 24, "layer_scale": 0.5}
+TABLE = {
+    "dimension": 8,
+    "encoders": {"image": IMAGE, "spectrum": SPECTRUM},
+    "heads": {"image": {"name": "mlp"}, "spectrum": {"name": "cross-attention", "heads": 2}},
+}
+
+
+def make(models=None, **changes) -> AlignStage:
+    torch.manual_seed(0)
+    return AlignStage(settings_from(AlignSettings, {**TABLE, **changes}, "stages.align"), models or {})
+
+
+def batch(n: int = 6) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {"image": torch.rand(n, 3, 24, 24), "flux": torch.randn(n, 200).cumsum(1), "ivar": torch.ones(n, 200)}
+
+
+def step(stage: AlignStage, seed: int = 0) -> dict[str, float]:
+    stage.model.train()
+    torch.manual_seed(seed)
+    metrics = stage.step(batch(), torch.Tensor.backward, 0, torch.Generator().manual_seed(seed))
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def gradients(stage: AlignStage) -> dict[str, torch.Tensor]:
+    return {name: value.grad for name, value in stage.model.named_parameters() if value.grad is not None}
+
+
+@pytest.mark.parametrize("augment", [{}, {"image": {"size": 24, "jitter": 1}, "spectrum": {"noise": 0.3, "shift": 2}}])
+def test_gradient_caching_changes_nothing(augment):
+    plain, cached = (make(chunk=chunk, learn_scale=True, augment=augment) for chunk in (0, 2))
+    for stage in (plain, cached):
+        for module in stage.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+    assert step(plain)["loss"] == pytest.approx(step(cached)["loss"], rel=1e-5)
+    wanted, found = gradients(plain), gradients(cached)
+    assert wanted.keys() == found.keys()
+    assert "log_scale" in wanted
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_augmentations_reach_both_modalities_in_training_alone():
+    stage = make()
+    changed = make(augment={"image": {"size": 24}, "spectrum": {"noise": 0.5}})
+    assert changed.settings.augment == AugmentSettings(ImageAugmentation(size=24), SpectrumAugmentation(noise=0.5))
+    after = changed._augmented(batch(), torch.Generator().manual_seed(0))
+    assert all(not torch.equal(after[name], value) for name, value in batch().items())
+    for model in (stage.model, changed.model):
+        model.eval()
+    assert stage.columns == changed.columns == ("flux", "image", "ivar")
+    losses = [float(one.validation_loss(batch(), torch.Generator())) for one in (stage, changed)]
+    assert losses[0] == losses[1]
+
+
+def test_starts_from_an_earlier_stage_and_stays_there_if_frozen(tmp_path):
+    torch.manual_seed(5)
+    alone = architecture.build({"encoder": SPECTRUM})
+    path = save_model(tmp_path / "first.pt", "astroclip-encoder", alone.version, alone.config, alone.state_dict())
+    stage = make(models={"first": path}, start={"spectrum": "first"}, frozen=["spectrum"], encoders={"image": IMAGE})
+    encoder = stage.model.encoders["spectrum"].eval()
+    assert torch.equal(encoder(batch()), alone.eval().embed(batch(), "spectrum"))
+    step(stage)
+    names = {name.split(".")[1] for name in gradients(stage) if name.startswith("encoders.")}
+    assert names == {"image"}
+    again = AlignStage(settings_from(AlignSettings, {**TABLE, "start": {"spectrum": str(path)}}, "x"), {})
+    assert torch.equal(again.model.encoders["spectrum"].eval()(batch()), encoder(batch()))
+
+
+def test_starts_from_an_aligned_model(tmp_path):
+    first = make()
+    name, version, config, weights = first.export()
+    path = save_model(tmp_path / "aligned.pt", name, version, config, weights)
+    second = AlignStage(settings_from(AlignSettings, {**TABLE, "start": {"image": str(path)}}, "x"), {})
+    found, wanted = (one.model.encoders["image"].eval()(batch()) for one in (second, first))
+    assert torch.equal(found, wanted)
+
+
+def test_a_model_without_the_modality_is_refused(tmp_path):
+    alone = architecture.build({"encoder": SPECTRUM})
+    path = save_model(tmp_path / "first.pt", "contrastive-mini", 1, {}, alone.state_dict())
+    with pytest.raises(EmbedderError, match="has no encoder of 'image'"):
+        make(start={"image": str(path)})
+
+
+def test_halves_are_told_apart_by_no_pixel():
+    given = batch(3)
+    given["ivar"][:, 50:60] = 0
+    first, second = spectrum_halves(given, torch.Generator().manual_seed(0))
+    for half in (first, second):
+        assert torch.equal(half["image"], given["image"])
+        # Every value is a pixel of the spectrum itself: its own, or one before it.
+        for row in range(3):
+            assert set(half["flux"][row].tolist()) <= {0.0, *given["flux"][row].tolist()}
+        assert (half["ivar"][:, 50:60] == 0).all()
+        assert (half["ivar"][:, 65:] == 1).all()
+    own = [(half["flux"] == given["flux"]) & (half["ivar"] > 0) for half in (first, second)]
+    assert not (own[0] & own[1]).any()
+    assert ((own[0] | own[1]) == (given["ivar"] > 0)).float().mean() > 0.99
+
+
+def test_halves_add_their_loss():
+    metrics = step(make(halves=2.0))
+    assert metrics["loss"] == pytest.approx(metrics["pairs_loss"] + 2 * metrics["halves_loss"], rel=1e-6)
+    with pytest.raises(RecipeError, match="gradient caching"):
+        make(halves=1.0, chunk=2)
+
+
+def test_encoder_of_names_its_configuration(tmp_path):
+    stage = make()
+    path = save_model(tmp_path / "m.pt", *stage.export())
+    from astroclip_bench.embedders.weights import read_model
+
+    config, weights = encoder_of(read_model(path), "spectrum")
+    assert config["name"] == "specformer"
+    assert set(weights) == set(stage.model.encoders["spectrum"].state_dict())
