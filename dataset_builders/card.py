@@ -142,6 +142,10 @@ def _build_text(manifest: Manifest) -> str:
         ]
         parts.append("Rows at each step, a row left out counting under the first reason that holds:")
         parts.append(_table(["step", "rows in", "rows out", "left out"], rows))
+    lacking: dict[str, int] = manifest.build.get("bands_left_out", {})
+    if lacking:
+        counts = ", ".join(f"{band} ({rows:,} rows)" for band, rows in lacking.items())
+        parts.append(f"Fluxes left out because some rows have none: {counts}.")
     inputs = manifest.build.get("inputs", [])
     if inputs:
         size = sum(entry["bytes"] for entry in inputs)

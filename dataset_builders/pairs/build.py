@@ -236,14 +236,16 @@ def _write_plan(plan: Plan, work: Path, shard_rows: int) -> None:
         with atomic_path(work / PLAN_FOLDER / f"{number:05d}.parquet") as temporary:
             pq.write_table(plan.table.slice(start, shard_rows), temporary, compression="zstd")
     sizes = [min(shard_rows, plan.table.num_rows - start) for start in starts]
-    content = {"sizes": sizes, "bands": _complete_bands(plan.table), "record": plan.record()}
+    lacking = _rows_without_flux(plan.table)
+    record = {**plan.record(), "bands_left_out": {band: rows for band, rows in lacking.items() if rows}}
+    content = {"sizes": sizes, "bands": [band for band, rows in lacking.items() if not rows], "record": record}
     write_json(work / PLAN_RECORD, content)
 
 
-def _complete_bands(table: pa.Table) -> list[str]:
-    """Return the bands in which every pair has a flux; the record has no row without its photometry."""
+def _rows_without_flux(table: pa.Table) -> dict[str, int]:
+    """Return for each band how many pairs have no flux; a band that some lack is no modality, which no row may lack."""
     present = [band for band in PHOTOMETRY_BANDS if f"flux_{band}" in table.schema.names]
-    return [band for band in present if pc.all(pc.is_finite(table[f"flux_{band}"]), skip_nulls=False).as_py() is True]
+    return {band: table.num_rows - pc.sum(pc.is_finite(table[f"flux_{band}"]), min_count=0).as_py() for band in present}
 
 
 def _source(request: PairRequest, indexed: Mapping[str, IndexedFiles], plan: _WrittenPlan, digest: str) -> PairSource:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dataset_builders.pairs.build import PLAN_RECORD, _write_plan
 from dataset_builders.pairs.labels import LabelTables
 from dataset_builders.pairs.plan import CONFLICT, CORE_COLUMN, Planner, merge_plans
 from dataset_builders.splits import healpix_pixel, split_of_pixel
@@ -216,3 +219,12 @@ def test_pieces_of_the_sky_make_the_same_plan(border):
     merged = merge_plans([piece.table for piece in pieces], [piece.record() for piece in pieces])
     assert merged.table.equals(whole.table)
     assert merged.record() == whole.record()
+
+
+def test_a_band_that_some_pairs_lack_is_left_out_and_told(tmp_path):
+    given = spectra(flux_g=np.where(np.arange(N) < 3, np.nan, 1.0).astype(np.float32))
+    plan = Planner((*COLUMNS, "flux_g"))(given, images(given))
+    _write_plan(plan, tmp_path, shard_rows=100)
+    content = json.loads((tmp_path / PLAN_RECORD).read_text())
+    assert content["bands"] == ["r"]
+    assert content["record"]["bands_left_out"] == {"g": 3}
