@@ -110,10 +110,23 @@ def open_split(
     if not len(rows):
         raise DataError(f"no galaxy in split {split!r} has {', '.join(names)}", "some to train on")
     if settings.cache == "none":
-        return TrainingSplit(view, names, rows, view.to_hf(), None)
+        return TrainingSplit(view, names, rows, open_arrow(view), None)
     place = device if settings.cache == "device" else torch.device("cpu")
     cached = _filled(view, names, rows, getattr(torch, settings.cache_dtype), place, progress)
     return TrainingSplit(view, names, rows, None, cached)
+
+
+def open_arrow(view: SplitView) -> datasets.Dataset:
+    """Return a split's memory-mapped rows; made on the first call, without the bars of `datasets`."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        return view.to_hf()
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def _usable_rows(view: SplitView, columns: Sequence[str]) -> Rows:

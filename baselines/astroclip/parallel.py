@@ -99,6 +99,9 @@ def prepare(
     methods
         Names of the model's methods that compute with its weights; fully sharded training gathers them there.
     """
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call] # in place: the statistics of the whole batch
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # convolutions' faster order
     wrapped, wrapped_optimiser = accelerator.prepare(model, optimiser)
     if accelerator.is_fsdp2:
         from torch.distributed.fsdp import register_fsdp_forward_method

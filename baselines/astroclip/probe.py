@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from astroclip_bench.datasets import BenchDataset
+from astroclip_bench.datasets import BenchDataset, batches_from_hf
 from astroclip_bench.errors import DataError
 from astroclip_bench.tasks.probes import knn_regress
 from astroclip_bench.tasks.protocols import get_protocol
 from baselines.astroclip.config import ProbeSettings
-from baselines.astroclip.data import to_tensors
+from baselines.astroclip.data import open_arrow, to_tensors
 
 if TYPE_CHECKING:
+    import datasets
+
     from astroclip_bench.datasets import SplitView
 
 BATCH_ROWS = {"cpu": 64, "cuda": 512}
@@ -32,6 +34,8 @@ class Probe:
     settings: ProbeSettings
     reference: SplitView
     query: SplitView
+    arrow: tuple[datasets.Dataset, datasets.Dataset] = field(repr=False)
+    """The rows of both, memory-mapped."""
 
     @classmethod
     def open(cls, dataset: BenchDataset, settings: ProbeSettings) -> Probe:
@@ -46,8 +50,9 @@ class Probe:
             raise DataError(
                 f"no label {settings.label!r} in {dataset.info.name}", f"one of {', '.join(dataset.labels)}"
             )
-        views = dataset.splits[REFERENCE_SPLIT], dataset.splits[QUERY_SPLIT]
-        return cls(dataset, settings, views[0].subsample(settings.reference), views[1].subsample(settings.queries))
+        reference = dataset.splits[REFERENCE_SPLIT].subsample(settings.reference)
+        query = dataset.splits[QUERY_SPLIT].subsample(settings.queries)
+        return cls(dataset, settings, reference, query, (open_arrow(reference), open_arrow(query)))
 
     def score(self, module: Any, device: torch.device) -> dict[str, float]:
         """Return the zero-shot R^2 of each pair of modalities, as ``label r2 reference>query``, and their mean.
@@ -62,8 +67,8 @@ class Probe:
         label, modalities = self.settings.label, [name for name in module.modalities if name in self.dataset.modalities]
         truth, known = self.query.column(label), np.isfinite(self.query.column(label))
         reference_label, protocol = self.reference.column(label), get_protocol(self.settings.protocol)
-        references = {name: self._embed(module, self.reference, name, device) for name in modalities}
-        queries = {name: self._embed(module, self.query, name, device)[known] for name in modalities}
+        references = {name: self._embed(module, self.arrow[0], name, device) for name in modalities}
+        queries = {name: self._embed(module, self.arrow[1], name, device)[known] for name in modalities}
         scores = {}
         for one, other in _pairs(modalities):
             if references[one].shape[1] == queries[other].shape[1]:
@@ -71,11 +76,13 @@ class Probe:
                 scores[f"{label} r2 {one}>{other}"] = float(r2_score(truth[known], prediction.values[:, 0]))
         return {**scores, "probe": float(np.mean(list(scores.values())))}
 
-    def _embed(self, module: Any, view: SplitView, modality: str, device: torch.device) -> npt.NDArray[np.float32]:
+    def _embed(
+        self, module: Any, arrow: datasets.Dataset, modality: str, device: torch.device
+    ) -> npt.NDArray[np.float32]:
         columns = self.dataset.modalities[modality].columns
         parts = []
         with torch.no_grad():
-            for batch in view.batches(columns, BATCH_ROWS.get(device.type, BATCH_ROWS["cpu"])):
+            for batch in batches_from_hf(arrow, columns, BATCH_ROWS.get(device.type, BATCH_ROWS["cpu"])):
                 tensors = {name: values.to(device) for name, values in to_tensors(batch).items()}
                 parts.append(module.embed(tensors, modality).float().cpu())
         return np.asarray(torch.cat(parts).numpy())

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from baselines.astroclip.engine import Stage
 
 MODEL, DONE = "model.pt", "done.json"
-KINDS = ("align", "dino", "masked", "moco")
+KINDS = {
+    "align": "align:AlignSettings",
+    "dino": "self_supervised:DinoSettings",
+    "masked": "masked:MaskedSettings",
+    "moco": "self_supervised:MocoSettings",
+}
+"""Kind of a stage -> the settings it takes."""
 
 
 def train_command(
@@ -122,28 +128,39 @@ def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int, r
     """
     import torch
 
+    torch.manual_seed(seed)
+    own: Any = kind_settings(settings)
+    if settings.kind == "masked":
+        from baselines.astroclip.masked import MaskedStage
+
+        return MaskedStage(own)
+    if settings.kind == "align":
+        from baselines.astroclip.align import AlignStage
+
+        return AlignStage(own, models)
+    from baselines.astroclip.self_supervised import DinoStage, MocoStage
+
+    return MocoStage(own) if settings.kind == "moco" else DinoStage(own, settings.train.length(rows))
+
+
+def kind_settings(settings: StageSettings) -> object:
+    """Return the keys of a stage that belong to its kind, checked.
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown or a key does not belong to it.
+    """
+    from importlib import import_module
+
     from astroclip_bench.plugins import suggest
     from baselines.astroclip.config import settings_from
 
     where = f"stages.{settings.name}"
-    torch.manual_seed(seed)
-    if settings.kind == "masked":
-        from baselines.astroclip.masked import MaskedSettings, MaskedStage
-
-        return MaskedStage(settings_from(MaskedSettings, settings.own, where))
-    if settings.kind == "align":
-        from baselines.astroclip.align import AlignSettings, AlignStage
-
-        return AlignStage(settings_from(AlignSettings, settings.own, where), models)
-    if settings.kind == "dino":
-        from baselines.astroclip.self_supervised import DinoSettings, DinoStage
-
-        return DinoStage(settings_from(DinoSettings, settings.own, where), settings.train.length(rows))
-    if settings.kind == "moco":
-        from baselines.astroclip.self_supervised import MocoSettings, MocoStage
-
-        return MocoStage(settings_from(MocoSettings, settings.own, where))
-    raise UserError(f"{where}.kind = {settings.kind!r}", todo=suggest(settings.kind, KINDS))
+    if settings.kind not in KINDS:
+        raise UserError(f"{where}.kind = {settings.kind!r}", todo=suggest(settings.kind, KINDS))
+    module, _, name = KINDS[settings.kind].partition(":")
+    return settings_from(getattr(import_module(f"baselines.astroclip.{module}"), name), settings.own, where)
 
 
 def _run_stage(

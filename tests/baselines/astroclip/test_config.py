@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from baselines.astroclip import config
 from baselines.astroclip.config import RecipeError, TrainSettings, read_recipe
+from baselines.astroclip.encoders import build_encoder
+from baselines.astroclip.train import kind_settings
 
 TEXT = """
 seed = 3
@@ -100,5 +103,15 @@ def test_unknown_recipe_names_the_known():
 
 
 @pytest.mark.parametrize("name", config.recipe_names())
-def test_committed_recipes_read(name):
-    assert read_recipe(name).description
+def test_committed_recipes_name_what_there_is(name):
+    recipe = read_recipe(name)
+    assert recipe.description
+    earlier = []
+    for stage in recipe.stages:
+        own = kind_settings(stage)
+        assert set(getattr(own, "start", {}).values()) <= set(earlier)
+        named = getattr(own, "encoders", None) if stage.kind == "align" else {"": own.encoder}
+        for entry in named.values():
+            with torch.device("meta"):
+                build_encoder(entry["name"], {key: value for key, value in entry.items() if key != "name"})
+        earlier.append(stage.name)
