@@ -196,7 +196,7 @@ class _Run:
         started = self.position.step
         self.meter = Meter(self.device, lambda: self.loader.waited_seconds, self.position.operations)
         batches = self.loader.batches(started * self.settings.accumulate)
-        with stop_signal() as stopped:
+        with stop_signal(alone=self.accelerator.num_processes == 1) as stopped:
             try:
                 while self.position.step < self.steps:
                     self._step(batches)

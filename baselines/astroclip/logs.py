@@ -60,12 +60,18 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextmanager
-def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether a signal asked to stop; a second one interrupts at once."""
+def stop_signal(alone: bool = True) -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether a signal asked to stop.
+
+    Parameters
+    ----------
+    alone
+        Let a second signal interrupt at once. Not so under torchrun, which passes on what the terminal has sent.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
-        if asked:
+        if asked and alone:
             raise KeyboardInterrupt
         asked.append(number)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -14,6 +17,7 @@ from tiny_stage import TinyStage, run
 
 from baselines.astroclip.config import TrainSettings
 from baselines.astroclip.engine import decayed_groups, learning_rate
+from baselines.astroclip.logs import stop_signal
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +98,15 @@ def test_norms_and_biases_do_not_decay():
     assert {parameter.ndim for parameter in decayed["params"]} == {2}
     assert {parameter.ndim for parameter in plain["params"]} == {1}
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_second_signal_interrupts_a_single_process(alone):
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_signal(alone) as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt) if alone else nullcontext():
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

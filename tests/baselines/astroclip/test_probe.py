@@ -40,5 +40,5 @@ def test_scores_every_pair_without_the_test_split(pairs):
 
 
 def test_unknown_labels_are_named(pairs):
-    with pytest.raises(DataError, match="no label 'age' in .*one of redshift"):
+    with pytest.raises(DataError, match=r"no label 'age' in .*one of redshift"):
         Probe.open(open_dataset(pairs), replace(SETTINGS, label="age"))
