@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from astroclip_bench.errors import DataError, MissingExtraError
+from astroclip_bench.errors import DataError
 from astroclip_bench.files import storage_errors
 
 DOWNLOAD_AGAIN = "download the file again"
@@ -27,14 +27,10 @@ def open_fits(path: Path | str) -> Iterator[Any]:
         If the file does not exist or cannot be read.
     DataError
         If it is no FITS file, or shorter than its headers say, here or while data are read within the block.
-    MissingExtraError
-        If astropy is not installed.
     """
-    try:
-        from astropy.io import fits
-        from astropy.utils.exceptions import AstropyUserWarning
-    except ImportError as error:
-        raise MissingExtraError("astropy", "fits") from error
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
+
     path = Path(path)
     with storage_errors(path), path.open("rb"):
         pass

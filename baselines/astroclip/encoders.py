@@ -53,18 +53,13 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
 
-def encoder_names() -> list[str]:
-    """Return the names `build_encoder` knows."""
-    return sorted(_classes())
-
-
 def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:
     """Return the encoder of a name and configuration, with fresh (or, where it says so, pre-trained) weights.
 
     Parameters
     ----------
     name
-        One of `encoder_names`.
+        ``specformer``, ``vit``, ``timm``, ``spender`` or ``stein``.
     config
         Arguments of its class, plain values; the published model's where left out.
 

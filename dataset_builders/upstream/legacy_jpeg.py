@@ -74,7 +74,7 @@ def _colours(path: Path | str) -> npt.NDArray[np.uint8]:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError("pillow", "hdf5") from error
+        raise MissingExtraError("pillow", "surveys") from error
     with storage_errors(path), Path(path).open("rb") as handle:
         try:
             with Image.open(handle) as picture:
