@@ -49,6 +49,8 @@ class AlignSettings:
         Galaxies at a time, by gradient caching; 0 for the whole batch at once.
     halves
         Weight of the loss between two halves of each spectrum's pixels.
+    halves_scale
+        What the cosines of that loss are multiplied by.
     """
 
     dimension: int
@@ -60,6 +62,7 @@ class AlignSettings:
     learn_scale: bool = False
     chunk: int = 0
     halves: float = 0.0
+    halves_scale: float = 8.0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
@@ -107,9 +110,9 @@ class AlignStage:
             backward(loss)
             return {"loss": loss.detach(), "scale": model.scale.detach()}
         others = [model.encode(batch, name) for name in model.modalities if name != "spectrum"]
-        halves = [model.encode(half, "spectrum") for half in spectrum_halves(batch, generator)]
+        halves = [model.encode(half, "spectrum") for half in spectrum_halves(batch)]
         pairs = torch.stack([contrastive_loss([*others, half], model.scale) for half in halves]).mean()
-        within = contrastive_loss(halves, model.scale)
+        within = contrastive_loss(halves, settings.halves_scale)
         loss = pairs + settings.halves * within
         backward(loss)
         parts = {"loss": loss, "pairs_loss": pairs, "halves_loss": within, "scale": model.scale}
@@ -146,23 +149,15 @@ class AlignStage:
         return changed
 
 
-def spectrum_halves(batch: Tensors, generator: Generator) -> tuple[Tensors, Tensors]:
-    """Return a batch twice, each with one half of the pixels of ``flux`` and ``ivar`` (n, p), drawn for the batch.
+def spectrum_halves(batch: Tensors) -> tuple[Tensors, Tensors]:
+    """Return a batch twice, each with every other pixel of ``flux`` and ``ivar`` (n, p), of which it has two copies.
 
-    A pixel of the other half repeats the last one before it, so that either looks like a whole spectrum. Pixels
-    without data stay so.
+    A copy carries half of the inverse variance, so that no pixel counts twice.
     """
     flux, ivar = batch["flux"], batch["ivar"]
-    place = torch.arange(flux.shape[1], device=flux.device).expand_as(flux)
-    chosen = (torch.rand(flux.shape[1], generator=generator) < 0.5).to(flux.device)
-    halves = []
-    for mine in (chosen, ~chosen):
-        last = torch.where(mine & (ivar > 0), place, -1).cummax(1).values
-        known = (ivar > 0) & (last >= 0)
-        source = last.clamp_min(0)
-        repeated = {"flux": torch.where(known, flux.gather(1, source), 0.0)}
-        halves.append({**batch, **repeated, "ivar": torch.where(known, ivar.gather(1, source), 0.0)})
-    return halves[0], halves[1]
+    even = torch.arange(flux.shape[1], device=flux.device) // 2 * 2
+    sources = (even, (even + 1).clamp(max=flux.shape[1] - 1))
+    return tuple({**batch, "flux": flux[:, source], "ivar": ivar[:, source] / 2} for source in sources)  # type: ignore[return-value]
 
 
 def encoder_of(model: ModelFile, modality: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -59,7 +59,7 @@ def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:
     Parameters
     ----------
     name
-        ``specformer``, ``vit``, ``timm``, ``spender`` or ``stein``.
+        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein`` or ``convnet``.
     config
         Arguments of its class, plain values; the published model's where left out.
 
@@ -99,6 +99,7 @@ def complete_config(where: str, build: Callable[..., Any], config: Mapping[str, 
 
 
 def _classes() -> dict[str, type[Encoder]]:
+    from baselines.astroclip.convnet import SpectrumConvNet
     from baselines.astroclip.image_transformer import TimmBackbone, VisionTransformer
     from baselines.astroclip.specformer import SpecFormer
     from baselines.astroclip.spender import SpenderEncoder
@@ -110,4 +111,5 @@ def _classes() -> dict[str, type[Encoder]]:
         "timm": TimmBackbone,
         "spender": SpenderEncoder,
         "stein": SteinEncoder,
+        "convnet": SpectrumConvNet,
     }

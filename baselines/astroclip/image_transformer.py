@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from astroclip_bench.errors import EmbedderError
 from astroclip_bench.plugins import suggest
+from astroclip_bench.records import PIXEL_SCALE_ARCSEC
 from astroclip_bench.timm_compat import import_timm
 from baselines.astroclip.encoders import Encoder
-from baselines.astroclip.inputs import ImageInput
+from baselines.astroclip.inputs import ImageInput, centre_crop
+
+APERTURE_SOFTENING_NMGY = 0.3
 
 
 class VisionTransformer(Encoder):
@@ -125,6 +129,11 @@ class TimmBackbone(Encoder):
         As `ImageInput` takes them.
     options
         Further keywords of ``timm.create_model``, plain values.
+    stem_pool
+        Keep a ResNet's max pooling behind its first convolution; small images are better off without.
+    apertures
+        Radii, arcsec, of circles about the centre whose fluxes go beside the pooled feature: pooled maps alone are a
+        poor measure of total flux.
     """
 
     modality = "image"
@@ -143,13 +152,21 @@ class TimmBackbone(Encoder):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         options: Mapping[str, Any] | None = None,
+        stem_pool: bool = True,
+        apertures: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.input = ImageInput(transform, crop, softening=softening, resize=resize, mean=mean, std=std)
         self.preprocessing = self.input.description
         self.backbone = _create(backbone, pretrained, **(options or {}))
+        if not stem_pool:
+            self.backbone.maxpool = nn.Identity()
         self.width = int(self.backbone.num_features)
         self.dimension = int(getattr(self.backbone, "head_hidden_size", None) or self.width)
+        self.apertures = ApertureFluxes(apertures, crop) if apertures else None
+        if self.apertures is not None:
+            self.dimension += self.apertures.dimension
+            self.preprocessing += f", fluxes within {', '.join(f'{radius:g}' for radius in apertures)} arcsec"
 
     def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the last feature map's places (n, t, width), or a transformer's tokens."""
@@ -161,9 +178,43 @@ class TimmBackbone(Encoder):
         return maps.flatten(2).transpose(1, 2)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the pooled features (n, dimension) of ``image`` (n, 3, H, W)."""
-        features: Tensor = self.backbone(self.input(batch["image"]))
-        return features
+        """Return the pooled features, and the fluxes where asked, (n, dimension) of ``image`` (n, 3, H, W)."""
+        features: Tensor = self.backbone(self.input(batch["image"]).contiguous(memory_format=torch.channels_last))
+        if self.apertures is None:
+            return features
+        return torch.cat([features, self.apertures(batch["image"]).to(features.dtype)], dim=1)
+
+
+class ApertureFluxes(nn.Module):
+    """Fluxes of the three bands in circles about the centre, stretched by asinh and standardised.
+
+    Parameters
+    ----------
+    radii
+        Arcsec.
+    size
+        Side of the central square that they are measured on, pixels.
+    """
+
+    masks: Tensor
+
+    def __init__(self, radii: Sequence[float], size: int) -> None:
+        super().__init__()
+        self.dimension = 3 * len(radii)
+        offset = (torch.arange(size) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
+        distance = torch.hypot(offset[:, None], offset[None, :])
+        inside = (torch.tensor(radii)[:, None, None] - distance) / PIXEL_SCALE_ARCSEC + 0.5
+        self.register_buffer("masks", inside.clamp(0, 1).flatten(1), persistent=False)
+        self.standardise = nn.BatchNorm1d(self.dimension, affine=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (n, 3 x radii) of images (n, 3, H, W) in nanomaggies; not finite counts as 0."""
+        size = math.isqrt(self.masks.shape[1])
+        with torch.autocast(image.device.type, enabled=False):  # sums over thousands of pixels need float32
+            pixels = torch.nan_to_num(centre_crop(image, size).float(), nan=0.0, posinf=0.0, neginf=0.0)
+            fluxes = torch.asinh(pixels.flatten(2) @ self.masks.float().T / APERTURE_SOFTENING_NMGY)
+        standardised: Tensor = self.standardise(fluxes.flatten(1).to(self.masks.dtype))
+        return standardised
 
 
 def _create(name: str, pretrained: bool, **options: Any) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from astroclip_bench.errors import EmbedderError
+from astroclip_bench.records import PIXEL_SCALE_ARCSEC
 from baselines.astroclip import image_transformer
 from baselines.astroclip.encoders import build_encoder
+from baselines.astroclip.image_transformer import APERTURE_SOFTENING_NMGY, ApertureFluxes
 
 MINI = {"width": 48, "depth": 2, "heads": 3, "crop": 36}
 """Nine patches of 12 pixels."""
@@ -110,6 +114,30 @@ def test_channels_last_maps_become_tokens():
     tokens = model.tokens({"image": torch.rand(2, 3, 64, 64)})
     assert tokens.shape == (2, 64, 48)
     assert model.width == 48
+
+
+def test_fluxes_in_apertures_are_those_of_discs():
+    fluxes = ApertureFluxes((2.0, 5.0), 64).eval()
+    image = torch.full((2, 3, 70, 70), 0.01) * torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    image[1, :, :3] = torch.nan  # outside the crop
+    areas = math.pi * torch.tensor([2.0, 5.0]).square() / PIXEL_SCALE_ARCSEC**2
+    expected = torch.asinh(0.01 * torch.tensor([1.0, 2.0, 3.0])[:, None] * areas / APERTURE_SOFTENING_NMGY)
+    torch.testing.assert_close(fluxes(image), expected.flatten().expand(2, -1), rtol=5e-3, atol=0)
+
+
+def test_apertures_stand_beside_the_pooled_features():
+    batch = {"image": torch.rand(2, 3, 64, 64)}
+    options = {"channels": [8, 8, 16, 16], "stem_type": "", "stem_width": 8}
+    config = {"backbone": "resnet10t", "crop": 64, "stem_pool": False, "options": options}
+    torch.manual_seed(0)
+    plain = build_encoder("timm", config).eval()
+    torch.manual_seed(0)
+    model = build_encoder("timm", {**config, "apertures": [1.0, 3.0, 5.0]}).eval()
+    assert plain.tokens(batch).shape == (2, 16, 16)  # a quarter of the places with the pooling
+    assert model.dimension == plain.dimension + 9
+    torch.testing.assert_close(model(batch)[:, : plain.dimension], plain(batch))
+    assert model.config["apertures"] == [1.0, 3.0, 5.0]
+    assert "arcsec" in model.preprocessing
 
 
 def test_pre_trained_weights_are_fetched_once(monkeypatch):
