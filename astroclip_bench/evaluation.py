@@ -1,7 +1,8 @@
 """One evaluation, from an embedder and a data set to a result record.
 
 The order is fixed: check the embedder, embed the train and test splits (cached), score every task on every ordered
-modality pair, and note what the scores are worth. Only this module reads the test split.
+modality pair, have the model predict what it predicts itself, and note what the scores are worth. Only this module reads
+the test split.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from astroclip_bench.environment import describe_environment
 from astroclip_bench.errors import DataError, ResultError, TaskError
@@ -23,6 +24,10 @@ from astroclip_bench.tasks.registry import all_tasks, select_tasks
 from astroclip_bench.tasks.task import GROUPS, Task
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from astroclip_bench.cells import Cell
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
     from astroclip_bench.tasks.scoring import RankScores, Side
@@ -34,6 +39,7 @@ FLOORS = ("random-projection", "photometry")
 
 REFERENCE_SPLIT, QUERY_SPLIT = "train", "test"
 
+Answer = TypeVar("Answer")
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 
@@ -66,14 +72,28 @@ class Inputs:
         """Return the modalities that the embedder takes, of those that the data set has."""
         return [name for name in self.dataset.modalities if embedder.info.supports(name)]
 
+    def predicting(self, embedder: Embedder, target: str | None) -> list[str]:
+        """Return the modalities, of those that the data set has, that the embedder itself predicts a label from."""
+        return [name for name in self.dataset.modalities if target in embedder.info.predicts(name)]
+
     def embed(self, embedder: Embedder, split: str, modality: str) -> Side:
         """Return the embeddings of a split, from the cache where they are there, with the labels of its rows."""
         from astroclip_bench.embedders import embed_split
         from astroclip_bench.tasks.scoring import Side
 
-        what = f"embed {embedder.info.name} {split} {modality}"
+        embeddings = self._ask(embed_split, "embed", embedder, split, modality)
+        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split])
+
+    def predict(self, embedder: Embedder, split: str, modality: str) -> dict[str, NDArray[np.float32]]:
+        """Return what the embedder itself predicts from a modality of a split: target -> (n,)."""
+        from astroclip_bench.embedders import predict_split
+
+        return self._ask(predict_split, "predict", embedder, split, modality)
+
+    def _ask(self, ask: Callable[..., Answer], doing: str, embedder: Embedder, split: str, modality: str) -> Answer:
+        what = f"{doing} {embedder.info.name} {split} {modality}"
         with self.timed(what), self.show_progress(what) as report:
-            embeddings = embed_split(
+            return ask(
                 embedder,
                 self.splits[split],
                 self.dataset.modalities[modality],
@@ -83,7 +103,6 @@ class Inputs:
                 cache=self.use_cache,
                 progress=report,
             )
-        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split])
 
     @cached_property
     def columns(self) -> dict[str, dict[str, Any]]:
@@ -146,15 +165,16 @@ def evaluate(
     ResultError
         If `previous` does not match and `must_match` is set.
     """
+    from astroclip_bench.cells import reasons_against
     from astroclip_bench.embedders import check_embedder
     from astroclip_bench.embedders.cache import code_digest
     from astroclip_bench.tasks.bootstrap import REPLICATES, SEED
 
     chosen = select_tasks(tasks)
     inputs = Inputs(dataset, _splits(dataset, limit), batch_size, dtype, use_cache, show_progress)
-    if not inputs.modalities(embedder):
+    if not any(embedder.info.takes(name) for name in dataset.modalities):
         raise DataError(
-            f"{embedder.info.name} embeds {', '.join(embedder.info.modalities)}; "
+            f"{embedder.info.name} takes {', '.join(embedder.info.inputs)}; "
             f"{dataset.info.name} has {', '.join(dataset.modalities)}",
             "a modality in common",
         )
@@ -178,7 +198,7 @@ def evaluate(
     else:
         with inputs.timed("check"):
             result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
-    result.not_applicable = _not_applicable(embedder, inputs, chosen)
+    result.not_applicable = reasons_against(chosen, embedder, inputs)
     if len(result.not_applicable) == len(chosen):
         reasons = "; ".join(f"{task}: {reason}" for task, reason in result.not_applicable.items())
         raise TaskError(f"no task can be scored on {dataset.info.name}: {reasons}")
@@ -220,19 +240,27 @@ def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
 
 
 def _score(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], done: set[Any] | None = None) -> list[Score]:
-    """Score the tasks on every pair of modalities, but for the cells that are done."""
+    """Score the tasks by every protocol on every modality or pair of them, but for the cells that are done."""
+    from astroclip_bench.cells import find_cells, identity
+
+    todo = {
+        use: [cell for cell in cells if identity(cell) not in (done or ())]
+        for use, cells in find_cells(tasks, embedder, inputs).items()
+    }
+    scores = _score_embeddings(embedder, inputs, todo["embeddings"])
+    return scores + _score_predictions(embedder, inputs, todo["predictions"])
+
+
+def _score_embeddings(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]) -> list[Score]:
+    """Score embeddings, pair by pair of modalities: what one pair needs is made once."""
     from astroclip_bench.tasks.scoring import score_pair
 
-    done = done or set()
     modalities = inputs.modalities(embedder)
     sides: dict[tuple[str, str], Side] = {}
     ranked: RankScores = {}
     scores: list[Score] = []
     for reference, query in [(one, other) for one in modalities for other in modalities]:
-        asked = [task for task in tasks if (reference, query) in _pairs(task, embedder, inputs)]
-        asked = [task for task in asked if not _reason_against(task, embedder, inputs)]
-        todo = [(task, protocol) for task in asked for protocol in task.protocols]
-        todo = [entry for entry in todo if _cell(*entry, reference, query) not in done]
+        todo = [(task, protocol) for task, protocol, *pair in cells if pair == [reference, query]]
         if not todo:
             continue
         needed = [(REFERENCE_SPLIT, reference), (QUERY_SPLIT, query), (QUERY_SPLIT, reference)]
@@ -245,47 +273,20 @@ def _score(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], done: set[
     return scores
 
 
-def _cell(task: Task, protocol: str, reference: str, query: str) -> tuple[str, int, str, int, str, str]:
-    from astroclip_bench.tasks.protocols import PROTOCOLS
+def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]) -> list[Score]:
+    """Score what the model itself predicts, from one modality after the other."""
+    from astroclip_bench.tasks.scoring import score_prediction
 
-    return (task.name, task.version, protocol, PROTOCOLS[protocol].version, reference, query)
-
-
-def _pairs(task: Task, embedder: Embedder, inputs: Inputs) -> list[tuple[str, str]]:
-    """Return the pairs of modalities a task is scored on: in-modal ones alone, if the spaces are not shared."""
-    pairs = task.pairs(inputs.modalities(embedder))
-    return [pair for pair in pairs if embedder.info.shared_space or pair[0] == pair[1]]
-
-
-def _reason_against(task: Task, embedder: Embedder, inputs: Inputs) -> str | None:
-    """Return why a task cannot be asked of this data set and embedder, or None."""
-    import numpy as np
-
-    from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
-    from astroclip_bench.tasks.protocols import get_protocol
-    from astroclip_bench.tasks.retrieval import SMALLEST_POOL
-
-    if not _pairs(task, embedder, inputs):
-        modalities = inputs.modalities(embedder)
-        if len(modalities) > 1:
-            return f"{embedder.info.name} does not embed its modalities into one space"
-        return f"needs two modalities; {embedder.info.name} and the data set share {', '.join(modalities)}"
-    if task.target is None:
-        rows = inputs.splits[QUERY_SPLIT].rows
-        return None if rows >= SMALLEST_POOL else f"a search among {rows} {QUERY_SPLIT} object tells nothing"
-    if task.target not in inputs.dataset.labels:
-        return f"the data set has no label {task.target}"
-    voters = max(get_protocol(name).k or 0 for name in task.protocols)
-    for split, needed in ((REFERENCE_SPLIT, voters), (QUERY_SPLIT, MINIMUM_OBJECTS)):
-        known = int(np.isfinite(inputs.columns[split][task.target].astype(float)).sum())
-        if known < needed:
-            return f"{known} {split} objects have the label {task.target}, and it takes {needed}"
-    return None
-
-
-def _not_applicable(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, str]:
-    reasons = {task.name: _reason_against(task, embedder, inputs) for task in tasks}
-    return {name: reason for name, reason in reasons.items() if reason}
+    predicted: dict[str, dict[str, NDArray[np.float32]]] = {}
+    scores: list[Score] = []
+    for task, protocol, modality, _ in cells:
+        assert task.target is not None
+        if modality not in predicted:
+            predicted[modality] = inputs.predict(embedder, QUERY_SPLIT, modality)
+        columns = (inputs.columns[REFERENCE_SPLIT], inputs.columns[QUERY_SPLIT])
+        with inputs.timed(f"score {embedder.info.name}"):
+            scores += score_prediction(task, protocol, modality, predicted[modality][task.target], *columns)
+    return scores
 
 
 def _floors(names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, list[Score]]:

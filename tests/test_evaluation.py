@@ -203,3 +203,95 @@ def test_scores_equal_scikit_learn(dataset, result):
     )
     assert score.value == pytest.approx(expected, abs=1e-5)
     assert score.n == known.sum()
+
+
+def direct(result, **equal):
+    return {score.metric: score for score in result.find(protocol="direct", group="all", **equal)}
+
+
+class _Guesses:
+    """Predicts redshift from the photometry, and embeds what `load_embedder("photometry")` does."""
+
+    def __init__(self):
+        self.inner = load_embedder("photometry")
+        self.info = dataclasses.replace(
+            self.inner.info, name="guesses", digest="ab" * 16, targets={"photometry": ("redshift",)}
+        )
+
+    def embed(self, batch, modality):
+        return self.inner.embed(batch, modality)
+
+    def predict(self, batch, modality):
+        return {"redshift": 0.4 + 0.1 * batch["flux_r"]}
+
+
+def test_the_models_own_predictions_are_scored_like_any_other(dataset, tmp_path):
+    from sklearn.metrics import mean_absolute_error, r2_score
+
+    result = evaluate(_Guesses(), dataset, floors=())
+    test = dataset.splits["test"]
+    label = test.column("redshift")
+    known = ~np.isnan(label)
+    prediction = (0.4 + 0.1 * test.column("flux_r"))[known]
+    scores = direct(result)
+    assert {(row.task, row.reference, row.query) for row in scores.values()} == {("redshift", *["photometry"] * 2)}
+    assert scores["r2"].value == pytest.approx(r2_score(label[known], prediction), abs=1e-6)
+    assert scores["mae"].value == pytest.approx(mean_absolute_error(label[known], prediction), abs=1e-6)
+    neighbours = {score.metric: score for score in result.find(task="redshift", protocol="knn16", group="all")}
+    assert neighbours.keys() - scores.keys() == {"pit_uniformity", "crps"}
+    for metric, score in scores.items():
+        assert (score.n, score.chance) == (known.sum(), neighbours[metric].chance)
+    assert len(result.find(protocol="direct", metric="r2")) == len(result.find(protocol="knn16", metric="r2"))
+    assert result.complete
+    assert "photometry, direct" in render(result)
+    write_result(result, tmp_path / "r.json")
+    assert read_result(tmp_path / "r.json").embedder["targets"] == {"photometry": ["redshift"]}
+
+
+def test_a_model_that_predicts_nothing_lacks_nothing(result):
+    assert result.complete
+    assert not direct(result)
+    assert "direct" not in render(result)
+
+
+def test_only_missing_predictions_are_made(dataset, monkeypatch):
+    whole = evaluate(_Guesses(), dataset, tasks=["redshift"], floors=(), use_cache=False)
+    monkeypatch.setattr(_Guesses, "predict", lambda *_: pytest.fail("predicted again"))
+    again = evaluate(_Guesses(), dataset, tasks=["redshift"], floors=(), use_cache=False, previous=whole)
+    assert again.scores == whole.scores
+
+
+def test_predictions_made_elsewhere_are_scored_alone(dataset, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from sklearn.metrics import r2_score
+
+    test = dataset.splits["test"]
+    label = test.column("redshift")
+    guess = (np.nan_to_num(label, nan=0.5) + 0.1).astype(np.float32)
+    path = tmp_path / "predictions.parquet"
+    pq.write_table(pa.table({"object_id": test.object_ids, "predicted_redshift_from_image": guess}), path)
+    result = evaluate(load_embedder(str(path)), dataset, floors=("photometry",))
+    scores = direct(result)
+    known = ~np.isnan(label)
+    assert scores["r2"].value == pytest.approx(r2_score(label[known], guess[known]), abs=1e-6)
+    assert scores["bias"].value == pytest.approx(0.1, abs=1e-6)
+    assert {score.protocol for score in result.scores} == {"direct"}
+    assert {score.query for score in result.scores} == {"image"}
+    assert result.complete
+    assert result.not_applicable["retrieval"] == "predictions has no embeddings"
+    assert result.not_applicable["age"] == "predictions has no embeddings and predicts no age"
+    assert result.floors["photometry"]
+    write_result(result, tmp_path / "r.json")
+
+    # The labels of the train split give what chance scores, and nothing else.
+    alone = evaluate(load_embedder(str(path)), with_rows(dataset, 0, test.rows), floors=())
+    assert direct(alone)["r2"].value == scores["r2"].value
+    assert direct(alone)["r2"].chance is None
+
+
+def test_predictions_of_a_label_that_the_data_lack_are_a_reason(dataset, tmp_path):
+    ids = np.array(dataset.splits["test"].object_ids)
+    np.savez(tmp_path / "ages.npz", object_id=ids, predicted_age_from_image=np.ones(len(ids)))
+    with pytest.raises(TaskError, match="age: the data set has no label age"):
+        evaluate(load_embedder(str(tmp_path / "ages.npz")), dataset)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from astroclip_bench.embedders.check import Check, CheckReport, check_embedder
-from astroclip_bench.embedders.embed import Embeddings, embed_arrays, embed_split
+from astroclip_bench.embedders.embed import Embeddings, embed_arrays, embed_split, predict_arrays, predict_split
 from astroclip_bench.embedders.load import embedder_names, load_embedder
-from astroclip_bench.embedders.protocol import ANY_MODALITY, Embedder, EmbedderInfo
+from astroclip_bench.embedders.protocol import ANY_MODALITY, Embedder, EmbedderInfo, Predictor
 from astroclip_bench.embedders.samples import describe_inputs, input_format
 from astroclip_bench.embedders.weights import read_model, save_model
 
@@ -16,6 +16,7 @@ __all__ = [
     "Embedder",
     "EmbedderInfo",
     "Embeddings",
+    "Predictor",
     "check_embedder",
     "describe_inputs",
     "embed_arrays",
@@ -23,6 +24,8 @@ __all__ = [
     "embedder_names",
     "input_format",
     "load_embedder",
+    "predict_arrays",
+    "predict_split",
     "read_model",
     "save_model",
 ]

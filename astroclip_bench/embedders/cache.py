@@ -31,14 +31,22 @@ _PART = re.compile(r"part-(\d+)-(\d+)\.safetensors")
 
 
 def cache_key(
-    embedder: Embedder, modality: Modality, *, data_digest: str, split: str, object_ids: Sequence[str], dtype: str
+    embedder: Embedder,
+    modality: Modality,
+    *,
+    data_digest: str,
+    split: str,
+    object_ids: Sequence[str],
+    dtype: str,
+    predicted: Sequence[str] = (),
 ) -> dict[str, object]:
     """Return everything that decides the vectors: weights, preprocessing, code, arithmetic, data, objects, modality.
 
-    The embedder's name is not among it: two models may share one.
+    The embedder's name is not among it: two models may share one. `predicted` names the targets where the vectors are
+    the model's own predictions.
     """
     info = embedder.info
-    return {
+    key: dict[str, object] = {
         "cache_version": CACHE_VERSION,
         "embedder": {
             "digest": info.digest,
@@ -55,6 +63,7 @@ def cache_key(
         "object_ids": digest_strings(list(object_ids)),
         "modality": asdict(modality),
     }
+    return {**key, "predicted": list(predicted)} if predicted else key
 
 
 def code_digest(embedder: Embedder) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from astroclip_bench.embedders.embed import embed_arrays
-from astroclip_bench.embedders.protocol import Embedder, Vectors, require_embedder
+from astroclip_bench.embedders.embed import embed_arrays, predict_arrays
+from astroclip_bench.embedders.protocol import Arrays, Embedder, Vectors, require_embedder
 from astroclip_bench.embedders.samples import SAMPLE_ROWS, Inputs, Sample, list_modalities, take_samples
 from astroclip_bench.embedders.stored import StoredEmbeddings
 from astroclip_bench.errors import BenchError, EmbedderError
@@ -89,7 +89,8 @@ def check_embedder(
     modalities
         Names of those to check; by default all that both sides have.
     n
-        Number of objects; each is embedded about six times a modality.
+        Number of objects; each is embedded (and its labels predicted, where the model does that) about six times a
+        modality.
     raise_on_failure
         Raise on a breach; with False, read it from the report.
 
@@ -134,11 +135,11 @@ def _run(name: str, check: CheckFunction, embedder: Embedder, samples: Sequence[
 
 def _shared(embedder: Embedder, dataset: Inputs, asked: Sequence[str] | None) -> list[str]:
     known = list_modalities(dataset)
-    wanted = list(asked) if asked is not None else [name for name in known if embedder.info.supports(name)]
-    strange = [name for name in wanted if name not in known or not embedder.info.supports(name)]
+    wanted = list(asked) if asked is not None else [name for name in known if embedder.info.takes(name)]
+    strange = [name for name in wanted if name not in known or not embedder.info.takes(name)]
     if strange or not wanted:
         raise EmbedderError(
-            f"{embedder.info.name!r} takes {', '.join(embedder.info.modalities)}; the data have {', '.join(known)}",
+            f"{embedder.info.name!r} takes {', '.join(embedder.info.inputs)}; the data have {', '.join(known)}",
             f"{', '.join(strange)} in both" if strange else "a modality in common",
         )
     return wanted
@@ -158,38 +159,44 @@ def check_evaluation_mode(embedder: Embedder, samples: Sequence[Sample]) -> Iter
 
 
 def check_output(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]:
-    """Require finite float32 vectors (n, dimension) for every modality; equal vectors deserve a look."""
+    """Require what is promised for every modality, all finite: float32 vectors (n, dimension), floats (n,) a target.
+
+    Equal answers deserve a look.
+    """
     for sample in samples:
-        vectors = _embed(embedder, sample)
-        if len(vectors) > 1 and np.all(vectors == vectors[0]):
-            yield f"{sample.modality.name}: all vectors are equal, whatever the object"
+        for name, values in _answers(embedder, sample.arrays, sample).items():
+            if _all_equal(values):
+                yield f"{sample.modality.name}: all {name} are equal, whatever the object"
 
 
 def check_determinism(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]:
     """Require that two passes over the same batch agree."""
     for sample in samples:
-        first, second = _embed(embedder, sample), _embed(embedder, sample)
+        first, second = (_answers(embedder, sample.arrays, sample) for _ in range(2))
         _require_close(embedder, sample, first, second, "a second pass", REPEAT_TOLERANCE)
     yield from ()
 
 
 def check_batch_size(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]:
-    """Require that an object's vector does not depend on how many others are in the batch, 0 included."""
+    """Require that what an object gets does not depend on how many others are in the batch, 0 included."""
     for sample in samples:
-        whole = _embed(embedder, sample)
-        for size, rows in ((1, min(2, len(whole))), (ODD_BATCH, len(whole))):
-            pieces = [_embed(embedder, sample, slice(start, start + size)) for start in range(0, rows, size)]
-            vectors = np.concatenate(pieces)
-            _require_close(embedder, sample, whole[: len(vectors)], vectors, f"batches of {size}", TOLERANCE)
+        whole, count = _answers(embedder, sample.arrays, sample), len(sample.object_ids)
+        for size, rows in ((1, min(2, count)), (ODD_BATCH, count)):
+            starts = range(0, rows, size)
+            pieces = [_answers(embedder, _rows(sample, slice(start, start + size)), sample) for start in starts]
+            found = {name: np.concatenate([piece[name] for piece in pieces]) for name in whole}
+            wanted = {name: values[: len(found[name])] for name, values in whole.items()}
+            _require_close(embedder, sample, wanted, found, f"batches of {size}", TOLERANCE)
     yield from ()
 
 
 def check_order(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]:
-    """Require that an object's vector does not depend on its place in the batch."""
+    """Require that what an object gets does not depend on its place in the batch."""
     for sample in samples:
         order = np.roll(np.arange(len(sample.object_ids))[::-1], 1)
-        shuffled = _embed(embedder, sample, order)
-        _require_close(embedder, sample, _embed(embedder, sample)[order], shuffled, "another order", TOLERANCE)
+        shuffled = _answers(embedder, _rows(sample, order), sample)
+        wanted = {name: values[order] for name, values in _answers(embedder, sample.arrays, sample).items()}
+        _require_close(embedder, sample, wanted, shuffled, "another order", TOLERANCE)
     yield from ()
 
 
@@ -197,21 +204,22 @@ def check_input_unchanged(embedder: Embedder, samples: Sequence[Sample]) -> Iter
     """Require that the arrays handed over stay as they were, even where they can be written."""
     for sample in samples:
         arrays = {name: np.array(array) for name, array in sample.arrays.items()}
-        embed_arrays(embedder, arrays, sample.modality)
+        _answers(embedder, arrays, sample)
         changed = [
             name for name, array in arrays.items() if not np.array_equal(array, sample.arrays[name], equal_nan=True)
         ]
         if changed:
             raise EmbedderError(
-                f"embedding {sample.modality.name!r} changed its input {changed[0]!r}", "a copy to be changed"
+                f"{embedder.info.name!r} changed its input {changed[0]!r} of {sample.modality.name!r}",
+                "a copy to be changed",
             )
     yield from ()
 
 
 def check_label_independence(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]:
-    """Require identical vectors of rows with other labels, ids and positions, taken the way the harness takes them."""
+    """Require identical answers to rows with other labels, ids and positions, taken the way the harness takes them."""
     for sample in samples:
-        one, other = (embed_arrays(embedder, _labelled(sample, seed), sample.modality) for seed in (1, 2))
+        one, other = (_answers(embedder, _labelled(sample, seed), sample) for seed in (1, 2))
         _require_close(embedder, sample, one, other, "other labels", {"float32": 0.0, "bf16": 0.0})
     yield from ()
 
@@ -233,17 +241,33 @@ def check_lookup(embedder: Embedder, samples: Sequence[Sample]) -> Iterator[str]
     if not isinstance(embedder, StoredEmbeddings):
         raise EmbedderError(f"{embedder.info.name!r} holds no stored vectors")
     for sample in samples:
-        vectors = embedder.lookup(sample.object_ids, sample.modality.name)
-        if len(vectors) > 1 and np.all(vectors == vectors[0]):
+        if not embedder.info.supports(sample.modality.name):  # it holds predictions: those of test objects do
+            continue
+        if _all_equal(embedder.lookup(sample.object_ids, sample.modality.name)):
             yield f"{sample.modality.name}: all vectors are equal, whatever the object"
 
 
 STORED_CHECKS: Mapping[str, CheckFunction] = {"lookup": check_lookup}
 
 
-def _embed(embedder: Embedder, sample: Sample, rows: slice | npt.NDArray[np.int64] = slice(None)) -> Vectors:
-    arrays = {name: array[rows] for name, array in sample.arrays.items()}
-    return embed_arrays(embedder, arrays, sample.modality).copy()
+def _answers(embedder: Embedder, arrays: Arrays, sample: Sample) -> dict[str, Vectors]:
+    """Return all that the embedder makes of these arrays: its vectors, and its predictions of each target (n, 1)."""
+    modality, answers = sample.modality, {}
+    if embedder.info.supports(modality.name):
+        answers["vectors"] = embed_arrays(embedder, arrays, modality).copy()
+    targets = embedder.info.predicts(modality.name)
+    if targets:
+        values = predict_arrays(embedder, arrays, modality)
+        answers |= {f"predictions of {target}": values[:, [place]] for place, target in enumerate(targets)}
+    return answers
+
+
+def _rows(sample: Sample, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    return {name: array[rows] for name, array in sample.arrays.items()}
+
+
+def _all_equal(values: Vectors) -> bool:
+    return len(values) > 1 and bool(np.all(values == values[0]))
 
 
 def _labelled(sample: Sample, seed: int) -> dict[str, npt.NDArray[Any]]:
@@ -253,18 +277,24 @@ def _labelled(sample: Sample, seed: int) -> dict[str, npt.NDArray[Any]]:
 
 
 def _require_close(
-    embedder: Embedder, sample: Sample, wanted: Vectors, found: Vectors, what: str, tolerances: Mapping[str, float]
+    embedder: Embedder,
+    sample: Sample,
+    wanted: Mapping[str, Vectors],
+    found: Mapping[str, Vectors],
+    what: str,
+    tolerances: Mapping[str, float],
 ) -> None:
     tolerance = tolerances.get(str(embedder.info.details.get("dtype", "float32")), tolerances["float32"])
-    length = np.linalg.norm(wanted, axis=1)
-    scale = np.maximum(length, np.median(length)) + np.finfo(np.float32).tiny
-    difference = float(np.max(np.linalg.norm(found.astype(np.float64) - wanted, axis=1) / scale))
-    if difference > tolerance:
-        raise EmbedderError(
-            f"on modality {sample.modality.name!r} {what} changes vectors by {difference:.2g} of their length",
-            f"at most {tolerance:g}",
-            "look for dropout, batch statistics, augmentation or a random seed in it",
-        )
+    for name, values in wanted.items():
+        length = np.linalg.norm(values, axis=1)
+        scale = np.maximum(length, np.median(length)) + np.finfo(np.float32).tiny
+        difference = float(np.max(np.linalg.norm(found[name].astype(np.float64) - values, axis=1) / scale))
+        if difference > tolerance:
+            raise EmbedderError(
+                f"on modality {sample.modality.name!r} {what} changes {name} by {difference:.2g} of their length",
+                f"at most {tolerance:g}",
+                "look for dropout, batch statistics, augmentation or a random seed in it",
+            )
 
 
 def _modules(embedder: object) -> Iterator[tuple[str, nn.Module]]:

@@ -1,8 +1,7 @@
-"""Embed a split: in batches, resumable, from the cache where it can be."""
+"""Embed a split, or have a model predict its labels: in batches, resumable, from the cache where it can be."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from astroclip_bench.embedders.cache import PartStore, cache_key
-from astroclip_bench.embedders.protocol import Arrays, Embedder, Vectors, require_vectors, select_columns
+from astroclip_bench.embedders.halving import Halving
+from astroclip_bench.embedders.protocol import (
+    Arrays,
+    Embedder,
+    Predictions,
+    Predictor,
+    Vectors,
+    require_predictions,
+    require_vectors,
+    select_columns,
+)
 from astroclip_bench.embedders.stored import StoredEmbeddings
 from astroclip_bench.errors import EmbedderError
 from astroclip_bench.progress import Progress
@@ -25,8 +34,6 @@ PART_SECONDS = 60.0
 MAX_BATCH = 4096
 BATCH_BYTES = {"cpu": 20 * 2**20, "cuda": 160 * 2**20}
 """Input of one batch under `batch_size="auto"`: 64 images on a CPU, where more gains nothing, 512 on a GPU."""
-
-log = logging.getLogger(__name__)
 
 
 class Batch(Protocol):
@@ -106,25 +113,81 @@ def embed_split(
         raise EmbedderError(
             f"{embedder.info.name!r} takes no modality {modality.name!r}", ", ".join(embedder.info.modalities)
         )
-    size = batch_size if batch_size != "auto" else auto_batch_size(modality, str(getattr(embedder, "device", "cpu")))
-    if size < 1:
-        raise EmbedderError(f"batch size {size}", "auto, or a whole number of at least 1")
-    vectors, done = np.zeros((len(ids), embedder.info.dimension), np.float32), np.zeros(len(ids), bool)
+    ask = Halving(embed_arrays, embedder, _size(batch_size, embedder, modality))
     store = None
     if cache:
         key = cache_key(embedder, modality, data_digest=data_digest, split=split.name, object_ids=ids, dtype=dtype)
         store = PartStore(key, ids)
+    return Embeddings(ids, _run(ask, embedder.info.dimension, split, modality, store, report))
+
+
+def predict_split(
+    embedder: Embedder,
+    split: Split,
+    modality: Modality,
+    *,
+    data_digest: str,
+    batch_size: int | Literal["auto"] = "auto",
+    dtype: str = "float32",
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return a model's own predictions from one modality of a split: target -> (n,), in the order of its ids.
+
+    Parameters
+    ----------
+    data_digest, batch_size, dtype, cache, progress
+        As for `embed_split`.
+
+    Raises
+    ------
+    EmbedderError
+        If the model predicts nothing from the modality, gives other than it declares, or not finite values (naming
+        the first object), or runs out of memory with a single object.
+    """
+    ids = list(split.object_ids)
+    report = progress or _silent
+    targets = embedder.info.predicts(modality.name)
+    if isinstance(embedder, StoredEmbeddings):
+        found = {target: embedder.lookup_prediction(ids, modality.name, target) for target in targets}
+        report(len(ids), len(ids))
+        return found
+    if not targets:
+        raise EmbedderError(f"{embedder.info.name!r} predicts nothing from {modality.name!r}", "a modality it names")
+    ask = Halving(predict_arrays, embedder, _size(batch_size, embedder, modality))
+    store = None
+    if cache:
+        identity = {"data_digest": data_digest, "split": split.name, "dtype": dtype}
+        store = PartStore(cache_key(embedder, modality, object_ids=ids, predicted=targets, **identity), ids)
+    values = _run(ask, len(targets), split, modality, store, report)
+    return {target: values[:, place] for place, target in enumerate(targets)}
+
+
+def _size(batch_size: int | Literal["auto"], embedder: Embedder, modality: Modality) -> int:
+    size = batch_size if batch_size != "auto" else auto_batch_size(modality, str(getattr(embedder, "device", "cpu")))
+    if size < 1:
+        raise EmbedderError(f"batch size {size}", "auto, or a whole number of at least 1")
+    return size
+
+
+def _run(
+    ask: Halving, width: int, split: Split, modality: Modality, store: PartStore | None, report: Progress
+) -> Vectors:
+    """Return what `ask` gives for every row (n, width), from the store where it holds it."""
+    ids = list(split.object_ids)
+    vectors, done = np.zeros((len(ids), width), np.float32), np.zeros(len(ids), bool)
+    if store is not None:
         store.load_into(vectors, done)
     report(int(done.sum()), len(ids))
     if not done.all():
-        writer, halving = _PartWriter(store, vectors), _Halving(embedder, size)
-        for rows, arrays in _missing_batches(split, modality, size, ids, done):
-            vectors[rows] = halving.embed(arrays, modality, ids[rows])
+        writer = _PartWriter(store, vectors)
+        for rows, arrays in _missing_batches(split, modality, ask.size, ids, done):
+            vectors[rows] = ask(arrays, modality, ids[rows])
             done[rows] = True
             writer.add(rows)
             report(int(done.sum()), len(ids))
         writer.flush()
-    return Embeddings(ids, vectors)
+    return vectors
 
 
 def embed_arrays(
@@ -140,6 +203,23 @@ def embed_arrays(
     batch = select_columns(arrays, modality)
     vectors = embedder.embed(batch, modality.name)
     return require_vectors(vectors, len(next(iter(batch.values()))), embedder.info, modality.name, object_ids)
+
+
+def predict_arrays(
+    embedder: Embedder, arrays: Arrays, modality: Modality, object_ids: list[str] | None = None
+) -> Predictions:
+    """Return a model's own predictions (n, t) for one batch, one column for each of ``info.targets[modality]``.
+
+    Raises
+    ------
+    EmbedderError
+        As `select_columns` and `require_predictions` do, or if there is no method `predict`.
+    """
+    if not isinstance(embedder, Predictor):
+        raise EmbedderError(f"{embedder.info.name!r} names targets", "a method predict(batch, modality)")
+    batch = select_columns(arrays, modality)
+    found = embedder.predict(batch, modality.name)
+    return require_predictions(found, len(next(iter(batch.values()))), embedder.info, modality.name, object_ids)
 
 
 def auto_batch_size(modality: Modality, device: str) -> int:
@@ -174,46 +254,6 @@ def _runs(wanted: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return (start, stop) of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
-
-
-class _Halving:
-    """Embeds in pieces that are halved whenever memory runs out."""
-
-    def __init__(self, embedder: Embedder, size: int) -> None:
-        self.embedder, self.size = embedder, size
-
-    def embed(self, arrays: Arrays, modality: Modality, object_ids: list[str]) -> Vectors:
-        pieces: list[Vectors] = []
-        start = 0
-        while start < len(object_ids):
-            rows = slice(start, start + self.size)
-            piece = {name: array[rows] for name, array in arrays.items()}
-            try:
-                pieces.append(embed_arrays(self.embedder, piece, modality, object_ids[rows]))
-                start += self.size
-            except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                self._halve(error)
-        return np.concatenate(pieces)
-
-    def _halve(self, error: Exception) -> None:
-        if self.size == 1:
-            raise EmbedderError(
-                f"{self.embedder.info.name!r} runs out of memory with a single object",
-                todo="use a smaller model or another --device",
-            ) from error
-        self.size //= 2
-        log.warning("out of memory; the batch size is now %d", self.size)
-        if "cuda" in str(getattr(self.embedder, "device", "")):
-            import torch
-
-            torch.cuda.empty_cache()
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Say whether it is numpy's, torch's (a RuntimeError), or CUDA's way to run out of memory."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 class _PartWriter:

@@ -6,13 +6,16 @@ An architecture is an entry point of the group ``astroclip_bench.architectures``
 * ``version`` (int), raised whenever old weights no longer give the old embeddings,
 * ``modalities`` (tuple of str), ``dimension`` (int), ``preprocessing`` (str), as in `EmbedderInfo`,
 * ``embed(batch, modality)``: from float32 tensors (n, *shape), one a column, to embeddings (n, dimension),
-* if it likes, ``input_shapes``: column -> shape of one object's array, checked before every batch.
+* if it likes, ``input_shapes``: column -> shape of one object's array, checked before every batch,
+* if it predicts labels itself, ``targets``: modality -> tuple of label names, and ``predict(batch, modality)``: from the
+  same tensors to label name -> tensor (n,), in the unit of the label.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from astroclip_bench.embedders.protocol import TARGETS_EXPECTED, is_targets
 from astroclip_bench.errors import BenchError, EmbedderError
 from astroclip_bench.plugins import load_plugin
 
@@ -57,6 +60,11 @@ def build_module(model: ModelFile) -> nn.Module:
     for name, kind, expected in _ATTRIBUTES:
         if not isinstance(getattr(module, name, None), kind):
             raise EmbedderError(f"{where}: attribute {name!r} is {getattr(module, name, None)!r}", expected)
+    targets = getattr(module, "targets", {})
+    if not is_targets(targets):
+        raise EmbedderError(f"{where}: attribute 'targets' is {targets!r}", TARGETS_EXPECTED)
+    if targets and not callable(getattr(module, "predict", None)):
+        raise EmbedderError(f"{where} names targets", "a method predict beside them")
     if module.version != model.architecture_version:
         raise EmbedderError(
             f"{model.path} was written for version {model.architecture_version} of {where}",

@@ -1,44 +1,45 @@
-"""Embeddings computed elsewhere, in a file keyed by object id.
+"""Embeddings and predictions computed elsewhere, in a file keyed by object id.
 
 Three spellings, each with the ids under ``object_id`` and one entry a modality, named like it:
 
 * ``.parquet``: a string (or integer) column of ids, and (fixed-size) list columns of floats;
 * ``.npz`` without pickle: a 1-d array of strings or integers, and 2-d float arrays;
 * ``.safetensors``: an int64 tensor of ids, or the header entry ``object_id`` with a JSON list, and 2-d float tensors.
+
+Predictions of labels stand beside embeddings or alone: an entry ``predicted_<target>_from_<modality>``, such as
+``predicted_redshift_from_image``, holds one float an object, in the unit of the label. Objects
+that are not scored need none (null or NaN): the test split is enough.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from astroclip_bench.embedders.protocol import Arrays, EmbedderInfo, Vectors
+from astroclip_bench.embedders.stored_files import ID_KEY, PREDICTION, PREDICTION_NAME, READERS
 from astroclip_bench.embedders.weights import FORMAT, require_file
 from astroclip_bench.errors import EmbedderError
 from astroclip_bench.files import sha256_file
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-ID_KEY = "object_id"
 N_SHOWN = 3
 
 
 class StoredEmbeddings:
-    """Vectors looked up by object id.
+    """Vectors and predictions looked up by object id.
 
     Parameters
     ----------
     object_ids
-        Unique, in the order of the vectors' rows.
-    vectors
-        Modality -> (n, d) float32, finite. Where d differs between modalities, they share no space.
+        Unique, in the order of the rows.
+    arrays
+        Modality -> vectors (n, d), finite, of one length; and ``predicted_<target>_from_<modality>`` -> (n,), NaN
+        where there is no prediction.
     """
 
     def __init__(
@@ -46,16 +47,24 @@ class StoredEmbeddings:
         name: str,
         digest: str,
         object_ids: Sequence[str],
-        vectors: Mapping[str, Vectors],
+        arrays: Mapping[str, npt.NDArray[Any]],
         where: str | None = None,
     ) -> None:
         where = where or name
         self._row = _row_by_id(object_ids, where)
-        self._vectors = {
-            modality: _checked(array, modality, object_ids, where) for modality, array in sorted(vectors.items())
-        }
-        if not self._vectors:
-            raise EmbedderError(f"{where} has no embeddings", "one entry a modality, named like it, beside object_id")
+        self._vectors: dict[str, Vectors] = {}
+        self._predictions: dict[tuple[str, str], Vectors] = {}
+        for entry, array in sorted(arrays.items()):
+            if match := PREDICTION.fullmatch(entry):
+                key = (match["modality"], match["target"])
+                self._predictions[key] = _checked_predictions(array, entry, object_ids, where)
+            else:
+                self._vectors[entry] = _checked(array, entry, object_ids, where)
+        if not arrays:
+            raise EmbedderError(
+                f"{where} has no embeddings",
+                f"one entry a modality, named like it, or predictions named {PREDICTION_NAME}, beside object_id",
+            )
         dimensions = {array.shape[1] for array in self._vectors.values()}
         if len(dimensions) > 1:
             found = ", ".join(f"{modality} {array.shape[1]}" for modality, array in self._vectors.items())
@@ -67,10 +76,14 @@ class StoredEmbeddings:
         self.info = EmbedderInfo(
             name=name,
             digest=digest,
-            dimension=dimensions.pop(),
+            dimension=dimensions.pop() if dimensions else 0,
             modalities=tuple(self._vectors),
             preprocessing="computed elsewhere",
             details={"source": Path(where).name, "objects": len(self._row)},
+            targets={
+                modality: tuple(target for other, target in self._predictions if other == modality)
+                for modality, _ in self._predictions
+            },
         )
 
     def lookup(self, object_ids: Sequence[str], modality: str) -> Vectors:
@@ -92,6 +105,26 @@ class StoredEmbeddings:
             )
         return self._vectors[modality][[self._row[name] for name in object_ids]]
 
+    def lookup_prediction(self, object_ids: Sequence[str], modality: str, target: str) -> Vectors:
+        """Return the predictions (n,) of a target from a modality for these objects, in this order.
+
+        Raises
+        ------
+        EmbedderError
+            If there are none, or objects lack one (how many, and the first three).
+        """
+        what = f"prediction of {target!r} from {modality!r}"
+        if (modality, target) not in self._predictions:
+            raise EmbedderError(f"{self.info.name!r} has no {what}", f"an entry {PREDICTION_NAME}")
+        values = self._predictions[modality, target]
+        missing = [name for name in object_ids if name not in self._row or np.isnan(values[self._row[name]])]
+        if missing:
+            raise EmbedderError(
+                f"{self.info.name!r} has no {what} for {len(missing)} of {len(object_ids)} objects: {_some(missing)}",
+                "one for every object of the test split",
+            )
+        return values[[self._row[name] for name in object_ids]]
+
     def embed(self, batch: Arrays, modality: str) -> Vectors:
         """Refuse: stored vectors belong to ids, not to inputs.
 
@@ -102,6 +135,16 @@ class StoredEmbeddings:
         """
         raise EmbedderError(f"{self.info.name!r} holds precomputed embeddings and cannot embed new objects")
 
+    def predict(self, batch: Arrays, modality: str) -> Mapping[str, Vectors]:
+        """Refuse: stored predictions belong to ids, not to inputs.
+
+        Raises
+        ------
+        EmbedderError
+            Always; `lookup_prediction` is the way to them.
+        """
+        raise EmbedderError(f"{self.info.name!r} holds precomputed predictions and cannot make new ones")
+
 
 def read_stored(path: Path | str, name: str | None = None) -> StoredEmbeddings:
     """Read precomputed embeddings from ``.parquet``, ``.npz`` or ``.safetensors``.
@@ -109,15 +152,14 @@ def read_stored(path: Path | str, name: str | None = None) -> StoredEmbeddings:
     Raises
     ------
     EmbedderError
-        If the file is missing, damaged or carries a pickle; ids are duplicated or no strings or integers; an array is
-        not a 2-d array of finite floats with one row an id.
+        If the file is missing, damaged or carries a pickle; ids are duplicated or no strings or integers; embeddings
+        are not a 2-d array of finite floats, or predictions not a 1-d array of floats, with one row an id.
     """
     path = Path(path)
     require_file(path)
-    readers = {".parquet": _read_parquet, ".npz": _read_npz, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
-        raise EmbedderError(f"{path}: suffix {path.suffix!r}", ", ".join(readers))
-    ids, arrays = readers[path.suffix](path)
+    if path.suffix not in READERS:
+        raise EmbedderError(f"{path}: suffix {path.suffix!r}", ", ".join(READERS))
+    ids, arrays = READERS[path.suffix](path)
     if ids is None:
         raise EmbedderError(
             f"{path} has no {ID_KEY!r}", f"the objects' ids under {ID_KEY!r}; it has {_some(list(arrays)) or 'nothing'}"
@@ -135,92 +177,6 @@ def holds_stored(path: Path) -> bool:
             return metadata.get("format") != FORMAT and (ID_KEY in metadata or ID_KEY in file.keys())  # noqa: SIM118
     except (SafetensorError, OSError, ValueError):
         return False
-
-
-def _read_parquet(path: Path) -> tuple[Any, dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise EmbedderError(f"{path} is not a readable Parquet file: {error}", todo="write it again") from error
-    arrays = {name: _list_column(table[name], name, path) for name in table.column_names if name != ID_KEY}
-    if ID_KEY not in table.column_names:
-        return None, arrays
-    ids = table[ID_KEY]
-    if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
-        raise EmbedderError(f"{path}: {ID_KEY} has type {ids.type}", "strings, or integers")
-    if ids.null_count:
-        raise EmbedderError(f"{path}: {ids.null_count} ids are null")
-    return np.array(ids.to_pylist()), arrays
-
-
-def _list_column(column: pa.ChunkedArray, name: str, path: Path) -> npt.NDArray[Any]:
-    """Return a list column as an array (n, d); lists of unequal length or null are refused."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not is_list or not pa.types.is_floating(kind.value_type):
-        raise EmbedderError(
-            f"{path}: column {name!r} has type {kind}", f"{ID_KEY!r}, or lists of floats named by modality"
-        )
-    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-    values = pc.list_flatten(column)
-    if None in lengths or len(lengths) > 1 or values.null_count:
-        raise EmbedderError(
-            f"{path}: lists in column {name!r} are null or of lengths {lengths[:N_SHOWN]}", "equal lengths, no null"
-        )
-    if not lengths:
-        raise EmbedderError(f"{path} has no rows")
-    return np.asarray(values.to_numpy().reshape(len(column), -1))
-
-
-def _read_npz(path: Path) -> tuple[Any, dict[str, Any]]:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except ValueError as error:
-        if "pickle" not in str(error).lower():
-            raise EmbedderError(
-                f"{path} is not a readable npz file: {error}", todo="write it again with numpy.savez"
-            ) from error
-        raise EmbedderError(
-            f"{path} holds pickled Python objects; it was not loaded",
-            "arrays of numbers and of fixed-width strings",
-            "write the ids as numpy.array(ids, dtype=str)",
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError, KeyError) as error:
-        raise EmbedderError(
-            f"{path} is not a readable npz file: {error}", todo="write it again with numpy.savez"
-        ) from error
-    return arrays.pop(ID_KEY, None), arrays
-
-
-def _read_safetensors(path: Path) -> tuple[Any, dict[str, Any]]:
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(ID_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        listed = json.loads(header) if header is not None else None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise EmbedderError(f"{path} is not a readable safetensors file: {error}", todo="write it again") from error
-    ids = tensors.pop(ID_KEY, None)
-    arrays = {
-        name: _as_numpy(value.float() if value.dtype == torch.bfloat16 else value) for name, value in tensors.items()
-    }
-    return (np.array(listed) if ids is None and listed is not None else ids if ids is None else _as_numpy(ids)), arrays
-
-
-def _as_numpy(tensor: Any) -> npt.NDArray[Any]:
-    return np.asarray(tensor.numpy())
 
 
 def _id_strings(ids: npt.NDArray[Any], path: Path) -> list[str]:
@@ -259,6 +215,24 @@ def _checked(array: npt.NDArray[Any], modality: str, object_ids: Sequence[str], 
             f"{where}: {modality!r} has NaN or infinity (as float32) for {len(bad)} objects: {names}", "finite values"
         )
     return vectors
+
+
+def _checked_predictions(array: npt.NDArray[Any], entry: str, object_ids: Sequence[str], where: str) -> Vectors:
+    """Return predictions as float32 (n,); NaN stays."""
+    if array.shape != (len(object_ids),) or array.dtype.kind != "f":
+        raise EmbedderError(
+            f"{where}: {entry!r} is an array of {array.dtype}, shape {array.shape}",
+            f"floats of shape ({len(object_ids)},), one an object id",
+        )
+    with np.errstate(over="ignore"):
+        values: Vectors = np.asarray(array, np.float32)
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        names = _some([object_ids[row] for row in bad[:N_SHOWN]], len(bad))
+        raise EmbedderError(f"{where}: {entry!r} is infinite (as float32) for {len(bad)} objects: {names}")
+    if np.isnan(values).all():
+        raise EmbedderError(f"{where}: {entry!r} holds no prediction", "one float an object")
+    return values
 
 
 def _some(names: Sequence[str], count: int | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ def load_torch_model(path: Path, name: str, device: str = "cpu", dtype: str = "f
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         architecture=model.architecture,
         details={"dtype": dtype, "architecture_version": model.architecture_version},
+        targets=dict(getattr(module, "targets", {})),
     )
     return TorchEmbedder(module, info, device, dtype)
 
@@ -94,14 +95,39 @@ class TorchEmbedder:
         EmbedderError
             If the module does not take this modality, or stops at these inputs (which are named with their shapes).
         """
+        if not self.info.supports(modality):
+            raise EmbedderError(f"{self.info.name!r} takes no modality {modality!r}", ", ".join(self.info.modalities))
+        vectors = self._run(self.module.embed, "embed", batch, modality)  # type: ignore[arg-type]
+        return _to_numpy(vectors, "the module's embed gave")
+
+    def predict(self, batch: Arrays, modality: str) -> dict[str, Vectors]:
+        """Return the module's own predictions of a batch: target -> (n,), in the unit of the label.
+
+        Raises
+        ------
+        EmbedderError
+            If the module predicts nothing from this modality, or as `embed` does.
+        """
+        if not self.info.predicts(modality):
+            raise EmbedderError(f"{self.info.name!r} predicts nothing from {modality!r}", ", ".join(self.info.targets))
+        found = self._run(self.module.predict, "predict", batch, modality)  # type: ignore[arg-type]
+        if not isinstance(found, Mapping):
+            raise EmbedderError(
+                f"the module's predict gave a {type(found).__name__}", "a mapping, target -> tensor (n,)"
+            )
+        return {
+            target: _to_numpy(values, f"the module's predict gave {target!r} as") for target, values in found.items()
+        }
+
+    def _run(self, method: Callable[..., object], doing: str, batch: Arrays, modality: str) -> object:
+        """Return what a method of the module makes of a batch."""
         import torch
 
-        self._require_inputs(batch, modality)
+        self._require_inputs(batch)
         tensors = {name: self._tensor(array) for name, array in batch.items()}
         try:
             with torch.inference_mode(), self._arithmetic(), _exact_convolutions():
-                vectors = self.module.embed(tensors, modality)  # type: ignore[operator]
-                return _to_numpy(vectors)
+                return method(tensors, modality)
         except (BenchError, torch.OutOfMemoryError, MemoryError):
             raise
         except KeyError as error:
@@ -115,12 +141,10 @@ class TorchEmbedder:
                 raise
             shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in batch.items())
             raise EmbedderError(
-                f"{self.info.name!r} cannot embed modality {modality!r} from {shapes}: {type(error).__name__}: {error}"
+                f"{self.info.name!r} cannot {doing} modality {modality!r} from {shapes}: {type(error).__name__}: {error}"
             ) from error
 
-    def _require_inputs(self, batch: Arrays, modality: str) -> None:
-        if not self.info.supports(modality):
-            raise EmbedderError(f"{self.info.name!r} takes no modality {modality!r}", ", ".join(self.info.modalities))
+    def _require_inputs(self, batch: Arrays) -> None:
         wanted: Mapping[str, Any] = getattr(self.module, "input_shapes", {})
         for name, array in batch.items():
             if name in wanted and tuple(wanted[name]) != array.shape[1:]:
@@ -154,10 +178,10 @@ def _exact_convolutions() -> AbstractContextManager[Any]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def _to_numpy(vectors: object) -> Vectors:
+def _to_numpy(values: object, what: str) -> Vectors:
     import torch
 
-    if not isinstance(vectors, torch.Tensor):
-        raise EmbedderError(f"the module's embed gave a {type(vectors).__name__}", "a tensor (n, d)")
-    array: Vectors = vectors.to("cpu", torch.float32).numpy()
+    if not isinstance(values, torch.Tensor):
+        raise EmbedderError(f"{what} a {type(values).__name__}", "a tensor")
+    array: Vectors = values.to("cpu", torch.float32).numpy()
     return array

@@ -9,11 +9,17 @@ from astroclip_bench.tasks.task import GROUPS
 
 HEADLINE: tuple[tuple[str, str, str], ...] = (
     ("redshift", "knn16", "r2"),
+    ("redshift", "direct", "r2"),
     ("redshift", "knn16", "sigma_nmad"),
+    ("redshift", "direct", "sigma_nmad"),
     ("stellar-mass", "knn16", "r2"),
+    ("stellar-mass", "direct", "r2"),
     ("age", "knn16", "r2"),
+    ("age", "direct", "r2"),
     ("metallicity", "knn16", "r2"),
+    ("metallicity", "direct", "r2"),
     ("ssfr", "knn16", "r2"),
+    ("ssfr", "direct", "r2"),
     ("retrieval", "cosine", "recall@1"),
     ("retrieval", "cosine", "recall@10"),
     ("retrieval", "cosine", "median_rank_fraction"),
@@ -44,8 +50,7 @@ def render(result: Result, tablefmt: str = "simple") -> str:
     headers += [*result.floors, "worst group"]
     rows = []
     for score in headline_scores(result):
-        pair = f"{score.reference} -> {score.query}"
-        row = [score.task, score.metric, pair, _number(score.value), _interval(score), _number(score.chance)]
+        row = [score.task, score.metric, _pair(score), _number(score.value), _interval(score), _number(score.chance)]
         row += [_number(_floor(floor, score)) for floor in result.floors.values()]
         rows.append([*row, _worst(result, score)])
     table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
@@ -67,10 +72,22 @@ def _notes(result: Result) -> list[str]:
         "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
         + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
+    if any(_is_prediction(score) for score in result.scores):
+        notes.append("Direct: what the model itself predicts from a modality; no neighbours, no reference.")
     notes += [f"Not applicable: {task} ({reason})." for task, reason in result.not_applicable.items()]
     if not result.complete:
         notes.append(f"INCOMPLETE, not for submission: {'; '.join(result.incomplete_because)}.")
     return notes
+
+
+def _pair(score: Score) -> str:
+    return f"{score.query}, direct" if _is_prediction(score) else f"{score.reference} -> {score.query}"
+
+
+def _is_prediction(score: Score) -> bool:
+    from astroclip_bench.tasks.protocols import get_protocol
+
+    return get_protocol(score.protocol).uses == "predictions"
 
 
 def _floor(rows: Sequence[Score], score: Score) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from astroclip_bench.tasks.task import Task
 
 _PARKER = "Parker et al. 2024, MNRAS 531, 4990, sections 5.2 and 5.3"
-_CENTRAL_PROTOCOLS = ("knn16", "knn64-std")
+_PREDICTION_PROTOCOLS = ("knn16", "knn64-std", "direct")
+_WAYS = "zero-shot from the nearest training galaxies in embedding space, or as the model itself predicts it"
 _GROUPS = ("redshift", "mag_r", "snr", "hemisphere")
 _REGRESSION = ("r2", "rmse", "mae", "bias", "spearman")
 
@@ -13,9 +14,9 @@ REDSHIFT = Task(
     name="redshift",
     version=1,
     title="Redshift",
-    description="Zero-shot spectroscopic redshift from the nearest training galaxies in embedding space.",
+    description=f"Spectroscopic redshift, {_WAYS}.",
     probe="knn",
-    protocols=_CENTRAL_PROTOCOLS,
+    protocols=_PREDICTION_PROTOCOLS,
     modality_pairs="every",
     target="redshift",
     metrics=(
@@ -38,9 +39,9 @@ def _property_task(name: str, title: str, target: str, unit: str) -> Task:
         name=name,
         version=1,
         title=title,
-        description=f"Zero-shot {title.lower()} from the nearest training galaxies in embedding space.",
+        description=f"{title}, {_WAYS}.",
         probe="knn",
-        protocols=_CENTRAL_PROTOCOLS,
+        protocols=_PREDICTION_PROTOCOLS,
         modality_pairs="every",
         target=target,
         unit=unit,

@@ -1,4 +1,7 @@
-"""The named evaluation protocols: what is done to embeddings before distances are taken, and how neighbours vote."""
+"""The named evaluation protocols: what is done to embeddings before distances are taken, and how neighbours vote.
+
+One of them, `direct`, uses no embeddings: it scores what a model predicts itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ROWS_AT_ONCE = 8_192
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way of scoring embeddings without training; a change of any part is a new version.
+    """A way of scoring a model without training anything on it; a change of any part is a new version.
 
     Parameters
     ----------
@@ -29,20 +32,25 @@ class Protocol:
         Weight of a neighbour: the inverse of its distance; None where there is no vote.
     scaling
         "l2": every vector divided by its length (a zero vector stays zero). "standardise": every dimension moved and
-        scaled to mean 0 and variance 1 over the reference (a constant dimension becomes 0 there).
+        scaled to mean 0 and variance 1 over the reference (a constant dimension becomes 0 there). None where no
+        embeddings are used.
     distance
-        "euclidean" (after "l2" the order is the cosine's) or "cosine".
+        "euclidean" (after "l2" the order is the cosine's) or "cosine"; None likewise.
     source
         Published evaluations that it stands for.
+    uses
+        "embeddings", or the model's own "predictions". These have no reference set: their scores name the modality
+        that the model predicts from as both reference and query.
     """
 
     name: str
     version: int
     k: int | None
     weights: Literal["distance"] | None
-    scaling: Literal["l2", "standardise"]
-    distance: Literal["euclidean", "cosine"]
+    scaling: Literal["l2", "standardise"] | None
+    distance: Literal["euclidean", "cosine"] | None
     source: str
+    uses: Literal["embeddings", "predictions"] = "embeddings"
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -52,6 +60,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol("knn16", 1, 16, "distance", "l2", "euclidean", "Vrakkis; Siddiquei; AstroCLIP version 1"),
             Protocol("knn64-std", 1, 64, "distance", "standardise", "euclidean", "AstroCLIP, released evaluation code"),
             Protocol("cosine", 1, None, None, "l2", "cosine", "retrieval by cosine similarity"),
+            Protocol("direct", 1, None, None, None, None, "the model's own prediction; no neighbours", "predictions"),
         )
     }
 )

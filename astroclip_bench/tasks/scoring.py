@@ -1,4 +1,4 @@
-"""From embeddings and labels to score rows: the one place where task declarations meet probes and metrics."""
+"""From embeddings or predictions and labels to score rows: the one place where task declarations meet probes and metrics."""
 
 from __future__ import annotations
 
@@ -76,11 +76,51 @@ def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) ->
     for place, task in enumerate(tasks):
         known = np.isfinite(test.columns[_target(task)])
         sample = _sample(task, place, prediction, labels[:, place], test, known)
-        chance = _chance(task, labels[:, place], sample)
-        estimates = {ALL: score(task.metrics, sample, test.pixels[known])}
-        estimates |= score_groups(task.metrics, sample, test.pixels[known], group_masks(task, test.columns, known))
-        scores += _rows(task, protocol, (train.modality, test.modality), estimates, {ALL: chance})
+        pair = (train.modality, test.modality)
+        scores += _score_sample(task, protocol, pair, task.metrics, sample, labels[:, place], test.columns, known)
     return scores
+
+
+def score_prediction(
+    task: Task,
+    protocol: str,
+    modality: str,
+    prediction: NDArray[np.floating],
+    train: Mapping[str, NDArray[Any]],
+    test: Mapping[str, NDArray[Any]],
+) -> list[Score]:
+    """Score what a model itself predicts from a modality.
+
+    A single number is no distribution: metrics that need one are left out.
+
+    Parameters
+    ----------
+    prediction
+        For each test object, in the unit of the task's target, (n,).
+    train, test
+        Columns of the two splits; of the first, the labels alone are used, for what chance gives.
+    """
+    known = np.isfinite(test[_target(task)])
+    sample = Sample(test[_target(task)][known], prediction[known].astype(np.float64))
+    pair = (modality, modality)
+    return _score_sample(task, protocol, pair, _point_metrics(task), sample, train[_target(task)], test, known)
+
+
+def _score_sample(
+    task: Task,
+    protocol: str,
+    pair: tuple[str, str],
+    metrics: Sequence[str],
+    sample: Sample,
+    train_label: NDArray[Any],
+    test: Mapping[str, NDArray[Any]],
+    known: NDArray[np.bool_],
+) -> list[Score]:
+    """Return the rows of a task's metrics on the `known` test objects and on its groups."""
+    pixels = test["healpix"][known]
+    estimates = {ALL: score(metrics, sample, pixels)}
+    estimates |= score_groups(metrics, sample, pixels, group_masks(task, test, known))
+    return _rows(task, protocol, pair, estimates, {ALL: _chance(task, train_label, sample)})
 
 
 def _target(task: Task) -> str:
@@ -101,12 +141,17 @@ def _sample(
 
 
 def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, float | None]:
-    """Return what the mean of the reference labels scores, predicted for every object."""
+    """Return what the mean of the reference labels scores, predicted for every object; nothing without labels."""
+    if np.isnan(train_label).all():
+        return {}
     mean = np.full(len(sample.label), np.nanmean(train_label))
-    point_metrics = [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
     everywhere_one_cluster = np.zeros(len(sample.label), np.int64)
-    estimates = score(point_metrics, Sample(sample.label, mean), everywhere_one_cluster)
+    estimates = score(_point_metrics(task), Sample(sample.label, mean), everywhere_one_cluster)
     return {name: estimate.value for name, estimate in estimates.items()}
+
+
+def _point_metrics(task: Task) -> list[str]:
+    return [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
 
 
 def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankScores) -> list[Score]:

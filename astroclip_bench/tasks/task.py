@@ -8,16 +8,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Task:
-    """A data sheet: what is asked of the embeddings, and how the answer is scored.
+    """A data sheet: what is asked of a model, and how the answer is scored.
 
     Parameters
     ----------
     name, version
         The name in tables and on the command line. A change of anything below makes a new version, and scores of
-        different versions never share a column.
+        different versions never share a column. A protocol that is added changes no score, and makes none.
     probe
-        `"knn"`: predict `target` from the nearest reference embeddings. `"ranks"`: find the query's own object among
-        the embeddings of the other modality.
+        What protocols that use embeddings do. `"knn"`: predict `target` from the nearest reference embeddings.
+        `"ranks"`: find the query's own object among the embeddings of the other modality.
     protocols
         Names in `astroclip_bench.tasks.protocols.PROTOCOLS`; the first is the primary one.
     modality_pairs

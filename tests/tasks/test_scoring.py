@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from astroclip_bench.tasks.bootstrap import cluster_counts
 from astroclip_bench.tasks.catalogue import REDSHIFT, RETRIEVAL
-from astroclip_bench.tasks.scoring import Side, group_masks, score_pair
+from astroclip_bench.tasks.scoring import Side, group_masks, score_pair, score_prediction
 
 N = 2_500
 
@@ -86,3 +87,22 @@ def test_objects_without_the_label_are_left_out(pair):
     query = Side("image", image.vectors, image.object_ids, {**image.columns, "redshift": holes})
     rows = score_pair([(REDSHIFT, "knn16")], image, query, query, {})
     assert {row.n for row in rows if row.group == "all"} == {int(np.isfinite(holes).sum())}
+
+
+def test_a_prediction_has_the_interval_of_resampled_pixels(pair):
+    from sklearn.metrics import r2_score
+
+    columns = {**pair[0].columns, "mag_r": np.full(N, 17.5)}
+    label, pixels = columns["redshift"], columns["healpix"]
+    prediction = (label + np.random.default_rng(1).normal(0, 0.1, N)).astype(np.float32)
+    rows = score_prediction(REDSHIFT, "direct", "image", prediction, columns, columns)
+    scores = {(row.metric, row.group): row for row in rows}
+    found = scores["r2", "all"]
+    assert (found.reference, found.query, found.protocol, found.protocol_version) == ("image", "image", "direct", 1)
+    assert found.value == pytest.approx(r2_score(label, prediction), abs=1e-9)
+    drawn = [r2_score(label, prediction, sample_weight=counts[pixels]) for counts in cluster_counts(50)]
+    assert found.standard_error == pytest.approx(np.std(drawn, ddof=1), rel=1e-6)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), rel=1e-6)
+    assert scores["r2", "mag_r:17<=mag_r<18"].value == pytest.approx(found.value)
+    assert found.chance == pytest.approx(0, abs=1e-9)
+    assert {"crps", "pit_uniformity"}.isdisjoint({metric for metric, _ in scores})
