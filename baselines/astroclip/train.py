@@ -9,8 +9,9 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,18 +19,30 @@ from astroclip_bench.errors import UserError
 from astroclip_bench.files import atomic_path, write_json
 
 if TYPE_CHECKING:
-    from astroclip_bench.datasets import BenchDataset
+    from astroclip_bench.datasets import BenchDataset, SplitView
     from baselines.astroclip.config import Recipe, StageSettings
     from baselines.astroclip.engine import Stage
 
 MODEL, DONE = "model.pt", "done.json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where a kind of stage lives: a module, the settings and the class in it, and what the class takes beside them."""
+
+    module: str
+    settings: str
+    stage: str
+    takes: tuple[Literal["models", "steps", "galaxies"], ...] = ()
+
+
 KINDS = {
-    "align": "align:AlignSettings",
-    "dino": "self_supervised:DinoSettings",
-    "masked": "masked:MaskedSettings",
-    "moco": "self_supervised:MocoSettings",
+    "align": Kind("baselines.astroclip.align", "AlignSettings", "AlignStage", ("models",)),
+    "dino": Kind("baselines.astroclip.self_supervised", "DinoSettings", "DinoStage", ("steps",)),
+    "masked": Kind("baselines.astroclip.masked", "MaskedSettings", "MaskedStage"),
+    "moco": Kind("baselines.astroclip.self_supervised", "MocoSettings", "MocoStage"),
+    "supervised": Kind("baselines.supervised.stage", "SupervisedSettings", "SupervisedStage", ("galaxies",)),
 }
-"""Kind of a stage -> the settings it takes."""
 
 
 def train_command(
@@ -97,8 +110,8 @@ def run_recipe(
         folder = out / settings.name
         identity = {"recipe": recipe.digest(settings.name), "data": dataset.digest}
         if not (resume and _is_done(folder, identity)):
-            rows = min(dataset.splits["train"].rows, recipe.data.limit or sys.maxsize)
-            stage = make_stage(settings, models, recipe.seed + number, rows)
+            galaxies = dataset.splits["train"].subsample(recipe.data.limit or sys.maxsize)
+            stage = make_stage(settings, models, recipe.seed + number, galaxies)
             _run_stage(recipe, settings, stage, dataset, folder, resume, quiet or not state.is_main_process)
             if state.is_main_process:
                 write_json(folder / DONE, identity)
@@ -111,36 +124,30 @@ def run_recipe(
     return out / MODEL
 
 
-def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int, rows: int) -> Stage:
+def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int, galaxies: SplitView) -> Stage:
     """Return a stage with fresh weights, or with those of earlier stages where it starts from them.
 
     Parameters
     ----------
     models
         Name of an earlier stage -> its model file.
-    rows
-        Galaxies to train on, which some schedules need to know.
+    galaxies
+        Those to train on: some schedules need their number, some losses the spread of their labels.
 
     Raises
     ------
     UserError
         If the kind is unknown or a key does not belong to it.
     """
+    from importlib import import_module
+
     import torch
 
     torch.manual_seed(seed)
-    own: Any = kind_settings(settings)
-    if settings.kind == "masked":
-        from baselines.astroclip.masked import MaskedStage
-
-        return MaskedStage(own)
-    if settings.kind == "align":
-        from baselines.astroclip.align import AlignStage
-
-        return AlignStage(own, models)
-    from baselines.astroclip.self_supervised import DinoStage, MocoStage
-
-    return MocoStage(own) if settings.kind == "moco" else DinoStage(own, settings.train.length(rows))
+    own, kind = kind_settings(settings), KINDS[settings.kind]
+    known = {"models": models, "steps": settings.train.length(galaxies.rows), "galaxies": galaxies}
+    stage: Stage = getattr(import_module(kind.module), kind.stage)(own, *(known[name] for name in kind.takes))
+    return stage
 
 
 def kind_settings(settings: StageSettings) -> object:
@@ -159,8 +166,8 @@ def kind_settings(settings: StageSettings) -> object:
     where = f"stages.{settings.name}"
     if settings.kind not in KINDS:
         raise UserError(f"{where}.kind = {settings.kind!r}", todo=suggest(settings.kind, KINDS))
-    module, _, name = KINDS[settings.kind].partition(":")
-    return settings_from(getattr(import_module(f"baselines.astroclip.{module}"), name), settings.own, where)
+    kind = KINDS[settings.kind]
+    return settings_from(getattr(import_module(kind.module), kind.settings), settings.own, where)
 
 
 def _run_stage(
