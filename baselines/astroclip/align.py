@@ -24,6 +24,8 @@ from baselines.astroclip.config import RecipeError
 from baselines.astroclip.contrastive import cached_step, contrastive_loss
 from baselines.astroclip.data import Tensors
 
+HALVED = ("flux", "ivar")
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
@@ -101,16 +103,26 @@ class AlignStage:
     ) -> Mapping[str, float | Tensor]:
         """Augment, embed, contrast."""
         settings, model = self.settings, self.model
+        if settings.halves:
+            return self._halves_step(batch, backward, generator)
         batch = self._augmented(batch, generator)
         if settings.chunk:
             loss = cached_step(self._encode, batch, settings.chunk, model.scale, backward)
             return {"loss": loss, "scale": model.scale.detach()}
-        if not settings.halves:
-            loss = contrastive_loss(self._encode(batch), model.scale)
-            backward(loss)
-            return {"loss": loss.detach(), "scale": model.scale.detach()}
-        others = [model.encode(batch, name) for name in model.modalities if name != "spectrum"]
-        halves = [model.encode(half, "spectrum") for half in spectrum_halves(batch)]
+        loss = contrastive_loss(self._encode(batch), model.scale)
+        backward(loss)
+        return {"loss": loss.detach(), "scale": model.scale.detach()}
+
+    def _halves_step(
+        self, batch: Tensors, backward: Callable[[Tensor], None], generator: Generator
+    ) -> Mapping[str, float | Tensor]:
+        """Contrast every half of the spectra with the other modalities, and with the other half."""
+        settings, model = self.settings, self.model
+        rest = self._augmented({name: values for name, values in batch.items() if name not in HALVED}, generator)
+        # Each half is changed in its own way: what a calibration error does to both would tell them apart from others.
+        views = [self._augmented(half, generator) for half in spectrum_halves(batch)]
+        halves = [model.encode(view, "spectrum") for view in views]
+        others = [model.encode(rest, name) for name in model.modalities if name != "spectrum"]
         pairs = torch.stack([contrastive_loss([*others, half], model.scale) for half in halves]).mean()
         within = contrastive_loss(halves, settings.halves_scale)
         loss = pairs + settings.halves * within
@@ -149,15 +161,14 @@ class AlignStage:
         return changed
 
 
-def spectrum_halves(batch: Tensors) -> tuple[Tensors, Tensors]:
-    """Return a batch twice, each with every other pixel of ``flux`` and ``ivar`` (n, p), of which it has two copies.
+def spectrum_halves(batch: Tensors) -> tuple[Tensors, ...]:
+    """Return ``flux`` and ``ivar`` (n, p) of a batch twice, each with every other pixel, of which it has two copies.
 
     A copy carries half of the inverse variance, so that no pixel counts twice.
     """
-    flux, ivar = batch["flux"], batch["ivar"]
-    even = torch.arange(flux.shape[1], device=flux.device) // 2 * 2
-    sources = (even, (even + 1).clamp(max=flux.shape[1] - 1))
-    return tuple({**batch, "flux": flux[:, source], "ivar": ivar[:, source] / 2} for source in sources)  # type: ignore[return-value]
+    even = torch.arange(batch["flux"].shape[1], device=batch["flux"].device) // 2 * 2
+    sources = (even, (even + 1).clamp(max=batch["flux"].shape[1] - 1))
+    return tuple({"flux": batch["flux"][:, source], "ivar": batch["ivar"][:, source] / 2} for source in sources)
 
 
 def encoder_of(model: ModelFile, modality: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
