@@ -2,3 +2,5 @@
 
 A stage of kind ``supervised`` in a recipe of ``astroclip-bench train``; its ``model.pt`` embeds and predicts.
 """
+
+from __future__ import annotations
