@@ -108,12 +108,13 @@ class SupervisedStage:
     def _augmented(self, batch: Tensors, generator: Generator) -> Tensors:
         changed = dict(batch)
         image, spectrum = self.settings.augment.image, self.settings.augment.spectrum
-        if image is not None and "image" in batch:
-            changed["image"] = augment_image(batch["image"], generator, image)
-        if spectrum is not None and "flux" in batch:
-            flux, ivar = augment_spectrum(batch["flux"], batch["ivar"], generator, spectrum)
-            assert ivar is not None
-            changed |= {"flux": flux, "ivar": ivar}
+        with torch.autocast(self.model.label_mean.device.type, enabled=False):
+            if image is not None and "image" in batch:
+                changed["image"] = augment_image(batch["image"], generator, image)
+            if spectrum is not None and "flux" in batch:
+                flux, ivar = augment_spectrum(batch["flux"], batch["ivar"], generator, spectrum)
+                assert ivar is not None
+                changed |= {"flux": flux, "ivar": ivar}
         return changed
 
 
