@@ -18,21 +18,12 @@ from astroclip_bench.embedders.weights import ModelFile, load_weights, read_mode
 from astroclip_bench.errors import EmbedderError
 from baselines.astroclip import architecture
 from baselines.astroclip.alignment import ARCHITECTURE, PUBLISHED_SCALE, AlignmentModel, build
-from baselines.astroclip.augment_image import ImageAugmentation, augment_image
-from baselines.astroclip.augment_spectrum import SpectrumAugmentation, augment_spectrum
+from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.config import RecipeError
 from baselines.astroclip.contrastive import cached_step, contrastive_loss
 from baselines.astroclip.data import Tensors
 
 HALVED = ("flux", "ivar")
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """What is done to each modality; nothing where left out."""
-
-    image: ImageAugmentation | None = None
-    spectrum: SpectrumAugmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ class AlignStage:
         settings, model = self.settings, self.model
         if settings.halves:
             return self._halves_step(batch, backward, generator)
-        batch = self._augmented(batch, generator)
+        batch = augment(batch, generator, settings.augment)
         if settings.chunk:
             loss = cached_step(self._encode, batch, settings.chunk, model.scale, backward)
             return {"loss": loss, "scale": model.scale.detach()}
@@ -118,9 +109,11 @@ class AlignStage:
     ) -> Mapping[str, float | Tensor]:
         """Contrast every half of the spectra with the other modalities, and with the other half."""
         settings, model = self.settings, self.model
-        rest = self._augmented({name: values for name, values in batch.items() if name not in HALVED}, generator)
+        rest = augment(
+            {name: values for name, values in batch.items() if name not in HALVED}, generator, settings.augment
+        )
         # Each half is changed in its own way: what a calibration error does to both would tell them apart from others.
-        views = [self._augmented(half, generator) for half in spectrum_halves(batch)]
+        views = [augment(half, generator, settings.augment) for half in spectrum_halves(batch)]
         halves = [model.encode(view, "spectrum") for view in views]
         others = [model.encode(rest, name) for name in model.modalities if name != "spectrum"]
         pairs = torch.stack([contrastive_loss([*others, half], model.scale) for half in halves]).mean()
@@ -147,18 +140,6 @@ class AlignStage:
 
     def _encode(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         return [self.model.encode(batch, name) for name in self.model.modalities]
-
-    def _augmented(self, batch: Tensors, generator: Generator) -> Tensors:
-        changed = dict(batch)
-        image, spectrum = self.settings.augment.image, self.settings.augment.spectrum
-        with torch.autocast(next(iter(batch.values())).device.type, enabled=False):
-            if image is not None and "image" in batch:
-                changed["image"] = augment_image(batch["image"], generator, image)
-            if spectrum is not None and "flux" in batch:
-                flux, ivar = augment_spectrum(batch["flux"], batch["ivar"], generator, spectrum)
-                assert ivar is not None
-                changed |= {"flux": flux, "ivar": ivar}
-        return changed
 
 
 def spectrum_halves(batch: Tensors) -> tuple[Tensors, ...]:

@@ -149,8 +149,7 @@ def _filled(
     device: torch.device,
     report: Progress | None,
 ) -> Tensors:
-    """Read the usable rows once, in file order; what does not fit into float16 becomes its largest number."""
-    largest = torch.finfo(dtype).max
+    """Read the usable rows once, in file order; what does not fit into float16 becomes its largest number. Scalars stay float32."""
     wanted = np.zeros(view.rows, bool)
     wanted[rows] = True
     cached: Tensors = {}
@@ -160,8 +159,10 @@ def _filled(
         start += len(chosen)
         for name, values in to_tensors(batch).items():
             if name not in cached:
-                cached[name] = torch.empty((len(rows), *values.shape[1:]), dtype=dtype, device=device)
-            cached[name][done : done + chosen.sum()] = values[torch.from_numpy(chosen)].clamp(-largest, largest)
+                kept = dtype if values.ndim > 1 else torch.float32  # labels are small, and exact
+                cached[name] = torch.empty((len(rows), *values.shape[1:]), dtype=kept, device=device)
+            limit = torch.finfo(cached[name].dtype).max
+            cached[name][done : done + chosen.sum()] = values[torch.from_numpy(chosen)].clamp(-limit, limit)
         done += int(chosen.sum())
         if report:
             report(done, len(rows))

@@ -14,9 +14,7 @@ from torch.nn import functional
 from astroclip_bench.errors import DataError
 from astroclip_bench.plugins import suggest
 from astroclip_bench.records import columns_of_role
-from baselines.astroclip.align import AugmentSettings
-from baselines.astroclip.augment_image import augment_image
-from baselines.astroclip.augment_spectrum import augment_spectrum
+from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.data import Tensors
 from baselines.supervised.architecture import ARCHITECTURE, SupervisedNetwork, build
 
@@ -81,7 +79,7 @@ class SupervisedStage:
         self, batch: Tensors, backward: Callable[[Tensor], None], step: int, generator: Generator
     ) -> Mapping[str, float | Tensor]:
         """Augment, predict, compare."""
-        loss = self._loss(self._augmented(batch, generator))
+        loss = self._loss(augment(batch, generator, self.settings.augment))
         backward(loss)
         return {"loss": loss.detach()}
 
@@ -104,18 +102,6 @@ class SupervisedStage:
         labels = torch.stack([batch[target] for target in self.settings.targets], dim=1)
         wanted = (labels - self.model.label_mean) / self.model.label_std
         return LOSSES[self.settings.loss](self.model(batch), wanted)
-
-    def _augmented(self, batch: Tensors, generator: Generator) -> Tensors:
-        changed = dict(batch)
-        image, spectrum = self.settings.augment.image, self.settings.augment.spectrum
-        with torch.autocast(self.model.label_mean.device.type, enabled=False):
-            if image is not None and "image" in batch:
-                changed["image"] = augment_image(batch["image"], generator, image)
-            if spectrum is not None and "flux" in batch:
-                flux, ivar = augment_spectrum(batch["flux"], batch["ivar"], generator, spectrum)
-                assert ivar is not None
-                changed |= {"flux": flux, "ivar": ivar}
-        return changed
 
 
 def label_statistics(galaxies: SplitView, labels: Sequence[str]) -> tuple[Tensor, Tensor]:

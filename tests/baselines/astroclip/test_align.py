@@ -8,7 +8,8 @@ import torch
 from astroclip_bench.embedders import save_model
 from astroclip_bench.errors import EmbedderError
 from baselines.astroclip import architecture
-from baselines.astroclip.align import AlignSettings, AlignStage, AugmentSettings, encoder_of, spectrum_halves
+from baselines.astroclip.align import AlignSettings, AlignStage, encoder_of, spectrum_halves
+from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.augment_image import ImageAugmentation
 from baselines.astroclip.augment_spectrum import SpectrumAugmentation
 from baselines.astroclip.config import RecipeError, settings_from
@@ -64,7 +65,7 @@ def test_augmentations_reach_both_modalities_in_training_alone():
     stage = make()
     changed = make(augment={"image": {"size": 24}, "spectrum": {"noise": 0.5}})
     assert changed.settings.augment == AugmentSettings(ImageAugmentation(size=24), SpectrumAugmentation(noise=0.5))
-    after = changed._augmented(batch(), torch.Generator().manual_seed(0))
+    after = augment(batch(), torch.Generator().manual_seed(0), changed.settings.augment)
     assert all(not torch.equal(after[name], value) for name, value in batch().items())
     for model in (stage.model, changed.model):
         model.eval()
