@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astroclip_bench.errors import EmbedderError
 from astroclip_bench.records import N_WAVELENGTH
 from baselines.astroclip.encoders import Encoder
 from baselines.astroclip.log_bins import CHANNELS, LogBins
@@ -63,19 +62,11 @@ class SpectrumConvNet(Encoder):
         self.attention = nn.Conv2d(self.width, 2 * self.width, 1)
         self.standardise = nn.BatchNorm1d(self.bins.features, affine=False)
         self.dimension = place_channels * length + self.width + self.bins.features
-        self.preprocessing = (
-            f"inverse-variance mean in {self.bins.bins} bins of 150 km/s (ivar 0 masked), continuum taken off by a "
-            f"running mean, in units of the noise and of the spectrum's scale, and asinh of {self.bins.features - 1} "
-            "band fluxes"
-        )
+        self.preprocessing = self.bins.description
 
     def _maps(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the last maps (n, width, 1, places) and the broad-band features (n, features)."""
-        flux = batch["flux"]
-        if flux.shape[1] != self.bins.pixels:
-            raise EmbedderError(f"spectra of {flux.shape[1]} pixels", f"{self.bins.pixels}")
-        with torch.autocast(flux.device.type, enabled=False):  # lines are a small part of the flux
-            channels, features = self.bins(flux, batch.get("ivar"))
+        channels, features = self.bins(batch["flux"], batch.get("ivar"))
         dtype = self.place.weight.dtype
         maps = channels.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
         return self.backbone(maps), self.standardise(features.to(dtype))

@@ -59,7 +59,7 @@ def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:
     Parameters
     ----------
     name
-        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein`` or ``convnet``.
+        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein``, ``convnet`` or ``logformer``.
     config
         Arguments of its class, plain values; the published model's where left out.
 
@@ -101,6 +101,7 @@ def complete_config(where: str, build: Callable[..., Any], config: Mapping[str, 
 def _classes() -> dict[str, type[Encoder]]:
     from baselines.astroclip.convnet import SpectrumConvNet
     from baselines.astroclip.image_transformer import TimmBackbone, VisionTransformer
+    from baselines.astroclip.logformer import LogFormer
     from baselines.astroclip.specformer import SpecFormer
     from baselines.astroclip.spender import SpenderEncoder
     from baselines.astroclip.stein import SteinEncoder
@@ -112,4 +113,5 @@ def _classes() -> dict[str, type[Encoder]]:
         "spender": SpenderEncoder,
         "stein": SteinEncoder,
         "convnet": SpectrumConvNet,
+        "logformer": LogFormer,
     }

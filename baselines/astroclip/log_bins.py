@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astroclip_bench.errors import EmbedderError
 from astroclip_bench.records import N_WAVELENGTH, WAVELENGTH_START_ANGSTROM, WAVELENGTH_STEP_ANGSTROM
 from baselines.astroclip.inputs import good_pixels
 
@@ -37,6 +38,8 @@ class LogBins(nn.Module):
     ----------
     bins, features
         Length of the channels, and number of the scalars, that `forward` gives.
+    description
+        What is done, in words.
     """
 
     index: Tensor
@@ -49,10 +52,15 @@ class LogBins(nn.Module):
         self.pixels = pixels
         self.bins = int(span / LOG_STEP) // BAND_BINS * BAND_BINS
         self.features = self.bins // BAND_BINS + 1
+        self.description = (
+            f"inverse-variance mean in {self.bins} bins of 150 km/s (ivar 0 masked), continuum taken off by a running "
+            f"mean, in units of the noise and of the spectrum's scale, and asinh of {self.features - 1} band fluxes"
+        )
         angstrom = start * torch.exp(LOG_STEP * torch.arange(self.bins + 1, dtype=torch.float64))
         edges = (angstrom - start) / WAVELENGTH_STEP_ANGSTROM  # in pixels: pixel i covers [i, i + 1)
         lower, upper = edges[:-1, None], edges[1:, None]
-        places = int(edges.diff().max().ceil()) + 1
+        widest = start * math.exp(LOG_STEP * self.bins) * -math.expm1(-LOG_STEP) / WAVELENGTH_STEP_ANGSTROM
+        places = math.ceil(widest) + 1
         pixel = lower.floor().long() + torch.arange(places)
         weight = (torch.minimum(pixel + 1, upper) - torch.maximum(pixel, lower)).clamp(min=0)
         self.register_buffer("index", pixel.clamp(max=pixels - 1), persistent=False)
@@ -84,8 +92,18 @@ class LogBins(nn.Module):
         -------
         channels, features
             (n, CHANNELS, bins) and (n, features) float32; one feature a band, and the scale.
+
+        Raises
+        ------
+        EmbedderError
+            If the spectra are of another length.
         """
-        flux, ivar = self.rebin(flux, ivar)
+        if flux.shape[1] != self.pixels:
+            raise EmbedderError(f"spectra of {flux.shape[1]} pixels", f"{self.pixels}")
+        with torch.autocast(flux.device.type, enabled=False):  # lines are a small part of the flux
+            return self._stretched(*self.rebin(flux, ivar))
+
+    def _stretched(self, flux: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
         bands = _weighted_mean(flux, ivar, BAND_BINS)
         scale = bands.abs().mean(-1, keepdim=True).clamp_min(MINIMUM_SCALE)
         good = (ivar > 0).to(flux.dtype)
