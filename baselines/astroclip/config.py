@@ -22,7 +22,8 @@ from astroclip_bench.errors import UserError
 from astroclip_bench.files import storage_errors
 from astroclip_bench.plugins import suggest
 
-RECIPES = Path(__file__).with_name("recipes")
+RECIPES = (Path(__file__).with_name("recipes"), Path(__file__).parents[1] / "supervised" / "recipes")
+"""Folders of the recipes that come with the package; no name occurs in two of them."""
 
 Settings = TypeVar("Settings")
 
@@ -180,7 +181,7 @@ class _Sections:
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+    return sorted(_packaged())
 
 
 def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -200,9 +201,10 @@ def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(name)
     if path.suffix != ".toml":
-        path = RECIPES / f"{name}.toml"
-        if not path.exists():
-            raise RecipeError(f"no recipe {str(name)!r}", "a TOML file, or a name", suggest(str(name), recipe_names()))
+        packaged = _packaged()
+        if str(name) not in packaged:
+            raise RecipeError(f"no recipe {str(name)!r}", "a TOML file, or a name", suggest(str(name), packaged))
+        path = packaged[str(name)]
     with storage_errors(path):
         text = path.read_text(encoding="utf-8")
     try:
@@ -212,6 +214,11 @@ def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _replace(table, override)
     return _recipe(table, path.stem)
+
+
+def _packaged() -> dict[str, Path]:
+    """Return the files of the recipes that come with the package by name."""
+    return {path.stem: path for folder in RECIPES for path in folder.glob("*.toml")}
 
 
 def settings_from(kind: type[Settings], table: Mapping[str, Any], where: str) -> Settings:

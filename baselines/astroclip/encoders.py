@@ -105,6 +105,7 @@ def _classes() -> dict[str, type[Encoder]]:
     from baselines.astroclip.specformer import SpecFormer
     from baselines.astroclip.spender import SpenderEncoder
     from baselines.astroclip.stein import SteinEncoder
+    from baselines.supervised.photometry import PhotometryEncoder
 
     return {
         "specformer": SpecFormer,
@@ -113,5 +114,6 @@ def _classes() -> dict[str, type[Encoder]]:
         "spender": SpenderEncoder,
         "stein": SteinEncoder,
         "convnet": SpectrumConvNet,
+        "photometry": PhotometryEncoder,
         "logformer": LogFormer,
     }
