@@ -13,13 +13,14 @@ import typer
 from typer.core import TyperGroup
 
 from astroclip_bench import __version__
-from astroclip_bench.cli import data, doctor, evaluate
+from astroclip_bench.cli import analyse, data, doctor, evaluate
 from astroclip_bench.errors import BenchError
 from astroclip_bench.plugins import load_plugin, plugin_names
 
 EXIT_OUR_FAULT, EXIT_INTERRUPTED = 1, 130
 GROUP = "commands"
-"""Entry points of further sub-commands: name -> function, whose annotations are typer's and docstring the help text."""
+"""Entry points of further sub-commands: name -> function, whose annotations are typer's and docstring the help text, or
+a typer application with sub-commands of its own."""
 
 
 class ReportingGroup(TyperGroup):
@@ -57,8 +58,11 @@ class MainGroup(ReportingGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None or cmd_name not in plugin_names(GROUP):
             return own
+        found = load_plugin(GROUP, cmd_name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(load_plugin(GROUP, cmd_name))
+        single.command(cmd_name)(found)
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -113,6 +117,7 @@ def _options(
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("tasks")(evaluate.tasks_command)
 app.command("check-model")(evaluate.check_model_command)
+app.command("analyse")(analyse.analyse_command)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor_command)
 
