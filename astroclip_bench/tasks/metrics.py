@@ -6,7 +6,7 @@ that the value on the data and the bootstrap replicates come from one definition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -32,6 +32,8 @@ Int64 = NDArray[np.int64]
 NMAD_TO_SIGMA = 1.4826  # of a normal distribution
 # Halvings of an interval: 2^-50 of it is below the rounding of its ends.
 BISECTIONS = 50
+SEED_SPREAD = "_seed_sd"
+"""What follows a metric's name where the row holds its standard deviation over seeds."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +328,7 @@ def get_metrics(names: Iterable[str]) -> list[Metric]:
 
 def score(
     names: Iterable[str],
-    sample: Sample,
+    sample: Sample | Sequence[Sample],
     pixels: NDArray[np.integer],
     *,
     keep_replicates: bool = False,
@@ -334,20 +336,57 @@ def score(
     """Evaluate metrics by name, with intervals from resampling sky pixels.
 
     With fewer than `MINIMUM_OBJECTS` objects every value is None: the number of objects stands alone.
+
+    Parameters
+    ----------
+    sample
+        One; or several, of the same objects in the same order, where a probe was trained with several seeds.
+        The value is then the mean of the metric over them, and so is every replicate: the interval tells what another
+        patch of sky would change, with these probes, and nothing of the seeds. That is what `seed_spread` tells.
     """
-    metrics = get_metrics(names)
-    n = len(sample.label)
+    metrics, samples = get_metrics(names), _several(sample)
+    n = len(samples[0].label)
     if n < MINIMUM_OBJECTS:
         return {metric.name: Estimate(None, None, None, None, n) for metric in metrics}
-    return bootstrap({metric.name: metric.of(sample) for metric in metrics}, pixels, keep_replicates=keep_replicates)
+    statistics = {metric.name: _mean_over(metric, samples) for metric in metrics}
+    return bootstrap(statistics, pixels, keep_replicates=keep_replicates)
+
+
+def _several(sample: Sample | Sequence[Sample]) -> Sequence[Sample]:
+    return [sample] if isinstance(sample, Sample) else sample
+
+
+def _mean_over(metric: Metric, samples: Sequence[Sample]) -> Statistic:
+    def mean(resamples: Resamples) -> Float64:
+        values: Float64 = np.mean([metric.function(sample, resamples) for sample in samples], axis=0)
+        return values
+
+    return metric.of(samples[0]) if len(samples) == 1 else mean
+
+
+def seed_spread(names: Iterable[str], samples: Sequence[Sample]) -> dict[str, Estimate]:
+    """Return the standard deviation (n - 1) of each metric over samples, by its name with `SEED_SPREAD` behind.
+
+    It has no interval: of three seeds, it is a rough figure itself.
+    """
+    n = len(samples[0].label)
+    once = Resamples(np.ones((1, 1)), np.zeros(n, np.int64))
+    spread = {}
+    for metric in get_metrics(names):
+        values = [metric.function(sample, once)[0] for sample in samples] if n >= MINIMUM_OBJECTS else [np.nan]
+        value = float(np.std(values, ddof=1)) if np.isfinite(values).all() else None
+        spread[metric.name + SEED_SPREAD] = Estimate(value, None, None, None, n)
+    return spread
 
 
 def score_groups(
     names: Iterable[str],
-    sample: Sample,
+    sample: Sample | Sequence[Sample],
     pixels: NDArray[np.integer],
     groups: Mapping[str, NDArray[np.bool_]],
 ) -> dict[str, dict[str, Estimate]]:
-    """Evaluate metrics on subsets given by masks (n,); pixels are resampled within each subset."""
-    names = list(names)
-    return {group: score(names, sample.subset(mask), pixels[mask]) for group, mask in groups.items()}
+    """Evaluate metrics as `score` does on subsets given by masks (n,); pixels are resampled within each subset."""
+    names, samples = list(names), _several(sample)
+    return {
+        group: score(names, [sample.subset(mask) for sample in samples], pixels[mask]) for group, mask in groups.items()
+    }

@@ -13,7 +13,7 @@ from astroclip_bench.errors import TaskError
 from astroclip_bench.results.record import ALL, Score
 from astroclip_bench.tasks import retrieval
 from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
-from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups
+from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups, seed_spread
 from astroclip_bench.tasks.probes import Prediction, knn_regress
 from astroclip_bench.tasks.protocols import get_protocol, scale
 from astroclip_bench.tasks.task import GROUPS, Grouping, Task
@@ -77,7 +77,7 @@ def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) ->
         known = np.isfinite(test.columns[_target(task)])
         sample = _sample(task, place, prediction, labels[:, place], test, known)
         pair = (train.modality, test.modality)
-        scores += _score_sample(task, protocol, pair, task.metrics, sample, labels[:, place], test.columns, known)
+        scores += score_samples(task, protocol, pair, task.metrics, [sample], labels[:, place], test.columns, known)
     return scores
 
 
@@ -103,24 +103,37 @@ def score_prediction(
     known = np.isfinite(test[_target(task)])
     sample = Sample(test[_target(task)][known], prediction[known].astype(np.float64))
     pair = (modality, modality)
-    return _score_sample(task, protocol, pair, _point_metrics(task), sample, train[_target(task)], test, known)
+    return score_samples(task, protocol, pair, point_metrics(task), [sample], train[_target(task)], test, known)
 
 
-def _score_sample(
+def score_samples(
     task: Task,
     protocol: str,
     pair: tuple[str, str],
     metrics: Sequence[str],
-    sample: Sample,
+    samples: Sequence[Sample],
     train_label: NDArray[Any],
     test: Mapping[str, NDArray[Any]],
     known: NDArray[np.bool_],
+    part: str = ALL,
 ) -> list[Score]:
-    """Return the rows of a task's metrics on the `known` test objects and on its groups."""
+    """Return the rows of a task's metrics on the `known` test objects and on its groups.
+
+    Parameters
+    ----------
+    samples
+        What each of the seeds of a probe predicts, of the same objects. A score is the mean over them; where there
+        are several, their standard deviation follows as a row of its own.
+    part
+        The group that all test objects form; those of the task are scored if it is `ALL`.
+    """
     pixels = test["healpix"][known]
-    estimates = {ALL: score(metrics, sample, pixels)}
-    estimates |= score_groups(metrics, sample, pixels, group_masks(task, test, known))
-    return _rows(task, protocol, pair, estimates, {ALL: _chance(task, train_label, sample)})
+    estimates = {part: score(metrics, samples, pixels)}
+    if len(samples) > 1:
+        estimates[part] |= seed_spread(metrics, samples)
+    if part == ALL:
+        estimates |= score_groups(metrics, samples, pixels, group_masks(task, test, known))
+    return _rows(task, protocol, pair, estimates, {part: _chance(task, train_label, samples[0])})
 
 
 def _target(task: Task) -> str:
@@ -146,11 +159,12 @@ def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, 
         return {}
     mean = np.full(len(sample.label), np.nanmean(train_label))
     everywhere_one_cluster = np.zeros(len(sample.label), np.int64)
-    estimates = score(_point_metrics(task), Sample(sample.label, mean), everywhere_one_cluster)
+    estimates = score(point_metrics(task), Sample(sample.label, mean), everywhere_one_cluster)
     return {name: estimate.value for name, estimate in estimates.items()}
 
 
-def _point_metrics(task: Task) -> list[str]:
+def point_metrics(task: Task) -> list[str]:
+    """Return the metrics of a task that a single number an object is enough for."""
     return [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
 
 
