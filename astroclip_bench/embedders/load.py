@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +22,9 @@ from astroclip_bench.errors import BenchError, EmbedderError
 from astroclip_bench.plugins import load_plugin, plugin_names, suggest
 
 MODELS_GROUP = "models"
+SCHEMES_GROUP = "schemes"
+"""Entry points of prefixes: ``prefix:rest`` is what the registered function makes of ``rest``, `device` and `dtype`."""
+
 STORED_SUFFIXES = (".parquet", ".npz")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".onnx", *STORED_SUFFIXES)
 HUB_FILES = ("model.safetensors", "model.pt")
@@ -43,8 +47,8 @@ def load_embedder(spec: str, *, device: str = "cpu", dtype: str = "float32") -> 
     spec
         A model file (``.pt``, ``.safetensors``, ``.onnx``) or a file of precomputed embeddings (``.parquet``,
         ``.npz``, ``.safetensors``); ``hf://org/name@revision``, optionally with ``/file``; ``module:factory``, which is
-        imported and called (code of your own: the only way that runs any); or a name of `embedder_names`. A file that
-        exists goes before a name.
+        imported and called (code of your own: the only way that runs any); a registered prefix and what it makes
+        models of (``timm:resnet18``); or a name of `embedder_names`. A file that exists goes before a name.
     device
         What torch calls it: ``cpu``, ``cuda``, ``cuda:1``.
     dtype
@@ -66,6 +70,10 @@ def load_embedder(spec: str, *, device: str = "cpu", dtype: str = "float32") -> 
         return BUILTIN[spec]()
     if spec in plugin_names(MODELS_GROUP):
         return _load_bundled(spec, device, dtype)
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in plugin_names(SCHEMES_GROUP):
+        factory = load_plugin(SCHEMES_GROUP, prefix)
+        return _call_factory(partial(factory, rest), spec, device, dtype)
     if spec.startswith("hf://"):
         return _load_file(_download(spec), spec, device, dtype)
     if _FACTORY.fullmatch(spec):
