@@ -35,7 +35,8 @@ class PhotometryEncoder(Encoder):
 
     def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the features as one token (n, 1, dimension)."""
-        return self(batch)[:, None]
+        features: Tensor = self(batch)
+        return features[:, None]
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return magnitudes, then colours, (n, dimension) of the flux columns (n,)."""
@@ -44,5 +45,5 @@ class PhotometryEncoder(Encoder):
             softened = torch.asinh(flux.float() / (2 * SOFTENING_NMGY)) + math.log(SOFTENING_NMGY)
             magnitude = ZERO_POINT_MAG - 2.5 / math.log(10) * softened
             features = torch.cat([magnitude, magnitude[:, :-1] - magnitude[:, 1:]], dim=1)
-            standardised: Tensor = self.standardise(features.to(self.standardise.running_mean.dtype))
+            standardised: Tensor = self.standardise(features)
         return standardised
