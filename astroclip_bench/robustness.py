@@ -8,9 +8,8 @@ shift nothing is changed: faint queries are asked of a reference set that is mor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.files import digest_strings
 from astroclip_bench.perturbations import SEED, Perturbation, perturbations
+from astroclip_bench.perturbed import QUERY_SPLIT, REFERENCE_SPLIT, Bench, PerturbedSplit, Vectors, choose_splits
 from astroclip_bench.progress import progress_bar
-from astroclip_bench.records import Modality
 from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
 from astroclip_bench.tasks.metrics import Sample, score
 from astroclip_bench.tasks.probes import knn_regress
@@ -28,17 +27,14 @@ from astroclip_bench.tasks.protocols import get_protocol, scale
 from astroclip_bench.tasks.retrieval import query_scores, retrieval_counts, statistic
 
 if TYPE_CHECKING:
-    from astroclip_bench.datasets import BenchDataset, SplitView
-    from astroclip_bench.datasets.views import Batch
+    from astroclip_bench.datasets import BenchDataset
     from astroclip_bench.embedders import Embedder
     from astroclip_bench.evaluation import ShowProgress
 
-Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Curves = list[dict[str, Any]]
 
 ROBUSTNESS_VERSION = 1
-REFERENCE_SPLIT, QUERY_SPLIT = "train", "test"
 PROTOCOL, METRIC = "knn16", "r2"
 TARGETS = {"redshift": "redshift", "stellar-mass": "log_stellar_mass"}
 """Tasks scored by `PROTOCOL` and `METRIC`, and their labels."""
@@ -54,85 +50,6 @@ SHIFT = Perturbation(
     {},
 )
 """Done to the choice of objects, and not to any modality."""
-
-
-@dataclass(frozen=True)
-class PerturbedSplit:
-    """A split whose batches come perturbed in one modality; what `embed_split` needs of a split."""
-
-    view: SplitView
-    modality: Modality
-    perturbation: Perturbation
-    level: float
-
-    @property
-    def name(self) -> str:
-        """Name of the split."""
-        return self.view.name
-
-    @property
-    def object_ids(self) -> list[str]:
-        """Ids of its rows."""
-        return self.view.object_ids
-
-    def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[Batch]:
-        """Yield batches of the columns, those of the modality perturbed."""
-        from astroclip_bench.datasets.views import Batch
-
-        for batch in self.view.batches(columns, batch_size):
-            changed = self.perturbation.apply(batch.arrays, self.modality, batch.object_ids, self.level)
-            yield Batch(batch.object_ids, changed)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The model, the two splits, and the clean embeddings, each made once."""
-
-    embedder: Embedder
-    dataset: BenchDataset
-    splits: Mapping[str, SplitView]
-    show_progress: ShowProgress
-
-    @cached_property
-    def modalities(self) -> dict[str, Modality]:
-        """Return the modalities that the model and the data set share."""
-        return {name: item for name, item in self.dataset.modalities.items() if self.embedder.info.supports(name)}
-
-    @cached_property
-    def clean(self) -> dict[tuple[str, str], Vectors]:
-        """Return (split, modality) -> embeddings of the unchanged objects."""
-        return {
-            (split, name): self.embed(view, name) for split, view in self.splits.items() for name in self.modalities
-        }
-
-    @cached_property
-    def columns(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """Return split -> pixels, labels and the column of the shift, where the data set has them."""
-        names = ["healpix", *(name for name in (*TARGETS.values(), SHIFT_COLUMN) if name in self.dataset.schema.names)]
-        return {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
-
-    def embed(self, split: SplitView | PerturbedSplit, modality: str) -> Vectors:
-        """Return the embeddings of a split; those of a perturbed one are not kept between runs."""
-        from astroclip_bench.embedders import embed_split
-
-        changed = isinstance(split, PerturbedSplit)
-        what = (
-            f"{split.perturbation.name} {split.level:g}" if isinstance(split, PerturbedSplit) else f"embed {split.name}"
-        )
-        with self.show_progress(f"{what} {modality}") as report:
-            found = embed_split(
-                self.embedder,
-                split,
-                self.dataset.modalities[modality],
-                data_digest=self.dataset.digest,
-                cache=not changed,
-                progress=report,
-            )
-        return found.vectors
-
-    def references(self, query: str) -> list[str]:
-        """Return the modalities whose embeddings a query may be compared with."""
-        return [name for name in self.modalities if name == query or self.embedder.info.shared_space]
 
 
 def measure_robustness(
@@ -173,7 +90,8 @@ def measure_robustness(
     ResultError
         If `previous` is of another model, other data or options.
     """
-    bench = Bench(embedder, dataset, _splits(dataset, limit), show_progress)
+    wanted = (*TARGETS.values(), SHIFT_COLUMN)
+    bench = Bench(embedder, dataset, choose_splits(dataset, limit), wanted, show_progress)
     if not bench.modalities:
         raise DataError(f"{embedder.info.name} embeds none of {', '.join(dataset.modalities)}", "a modality in common")
     known = perturbations(bench.modalities.values()) | {SHIFT.name: SHIFT}
@@ -198,14 +116,6 @@ def measure_robustness(
     return record
 
 
-def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
-    for name in (REFERENCE_SPLIT, QUERY_SPLIT):
-        if name not in dataset.splits or not dataset.splits[name].rows:
-            raise DataError(f"{dataset.info.name} has no {name} split", "a train and a test split")
-    views = {name: dataset.splits[name] for name in (REFERENCE_SPLIT, QUERY_SPLIT)}
-    return views if limit is None else {name: view.subsample(limit) for name, view in views.items()}
-
-
 def _header(bench: Bench, limit: int | None) -> dict[str, Any]:
     from astroclip_bench.embedders.cache import code_digest
 
@@ -222,7 +132,7 @@ def _header(bench: Bench, limit: int | None) -> dict[str, Any]:
                 for name, view in bench.splits.items()
             },
         },
-        "embedder": {**asdict(info), "modalities": list(info.modalities), "targets": None},
+        "embedder": asdict(info),
         "options": {"limit": limit, "seed": SEED, "embedder_code": code_digest(bench.embedder)},
     }
 
