@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from astroclip_bench.results.record import ALL, LABELS
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
 from astroclip_bench.tasks.protocols import get_protocol
 from astroclip_bench.tasks.retrieval import SMALLEST_POOL
+from astroclip_bench.tasks.suites import Suite
 from astroclip_bench.tasks.task import Task
 
 if TYPE_CHECKING:
     from astroclip_bench.embedders import Embedder
     from astroclip_bench.evaluation import Inputs
 
-Cell = tuple[Task, str, str, str]
-"""Task, protocol, reference modality and query modality: what is scored as one."""
-
 Pairs = list[tuple[str, str]]
 
 
-def identity(cell: Cell) -> tuple[str, int, str, int, str, str]:
-    """Return what names a cell in a result: `Score.cell` of its rows."""
-    task, protocol, reference, query = cell
-    return (task.name, task.version, protocol, get_protocol(protocol).version, reference, query)
+class Cell(NamedTuple):
+    """What is scored as one.
+
+    Parameters
+    ----------
+    reference, query
+        Modalities.
+    labels
+        Number of train labels that the probe is given; None for all of them.
+    """
+
+    task: Task
+    protocol: str
+    reference: str
+    query: str
+    labels: int | None = None
+
+    @property
+    def part(self) -> str:
+        """The group of the cell's rows on all test objects: `Score.part` of its rows."""
+        return ALL if self.labels is None else f"{LABELS}{self.labels}"
+
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether something is trained for it, or fewer labels than all are used."""
+        return self.labels is not None or get_protocol(self.protocol).fits is not None
+
+    @property
+    def identity(self) -> tuple[tuple[str, int, str, int, str, str], str]:
+        """What names the cell in a result: `Score.cell` and `Score.part` of its rows."""
+        versions = self.task.version, get_protocol(self.protocol).version
+        return (self.task.name, versions[0], self.protocol, versions[1], self.reference, self.query), self.part
 
 
-def find_cells(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs) -> dict[str, list[Cell]]:
+def find_cells(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs, suite: Suite) -> dict[str, list[Cell]]:
     """Return all that can be scored, by what the protocols use of the model: ``embeddings`` and ``predictions``."""
     cells: dict[str, list[Cell]] = {"embeddings": [], "predictions": []}
     for task in tasks:
         for use, pairs in _pairs(task, embedder, inputs).items():
             if pairs and not _reason_against(task, use, inputs):
-                names = [name for name in task.protocols if get_protocol(name).uses == use]
-                cells[use] += [(task, name, *pair) for pair in pairs for name in names]
+                names = [name for name in task.protocols if name in suite.protocols and get_protocol(name).uses == use]
+                curves = [(name, count) for name in names for count in _label_counts(task, name, inputs, suite)]
+                for pair in pairs:
+                    cells[use] += [Cell(task, name, *pair) for name in names]
+                    cells[use] += [Cell(task, name, *pair, count) for name, count in curves]
     return cells
 
 
-def reasons_against(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs) -> dict[str, str]:
+def _label_counts(task: Task, protocol: str, inputs: Inputs, suite: Suite) -> list[int]:
+    """Return the numbers of labels, below that of all, at which a protocol is scored besides."""
+    if task.probe != "knn" or task.target is None or protocol not in suite.curves:
+        return []
+    known = int(np.isfinite(inputs.columns["train"][task.target]).sum())
+    return [count for count in suite.label_counts if count < known]
+
+
+def reasons_against(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs, suite: Suite) -> dict[str, str]:
     """Return the tasks of which nothing can be scored, each with the reason."""
-    cells = find_cells(tasks, embedder, inputs)
-    scored = {task.name for part in cells.values() for task, *_ in part}
+    cells = find_cells(tasks, embedder, inputs, suite)
+    scored = {cell.task.name for part in cells.values() for cell in part}
     reasons = {}
     for task in tasks:
         if task.name not in scored:
             ways = [use for use, pairs in _pairs(task, embedder, inputs).items() if pairs]
             reason = _reason_against(task, ways[0], inputs) if ways else _reason_for_no_pair(task, embedder, inputs)
-            reasons[task.name] = str(reason)
+            reasons[task.name] = reason or f"none of its protocols is in the suite {suite.name}"
     return reasons
 
 

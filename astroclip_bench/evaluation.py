@@ -1,8 +1,8 @@
 """One evaluation, from an embedder and a data set to a result record.
 
-The order is fixed: check the embedder, embed the train and test splits (cached), score every task on every ordered
-modality pair, have the model predict what it predicts itself, and note what the scores are worth. Only this module reads
-the test split.
+The order is fixed: check the embedder, embed the splits (cached), score every task on every ordered modality pair, train
+probes if the suite has any, have the model predict what it predicts itself, and note what the scores are worth. Only this
+module reads the test split.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from astroclip_bench.environment import describe_environment
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
     from astroclip_bench.tasks.scoring import RankScores, Side
+    from astroclip_bench.tasks.suites import Suite
 
 DEFAULT_MODEL = "contrastive-mini"
 DEFAULT_DATASET = "mock-mini"
+DEFAULT_SUITE = "zero-shot"
 FLOORS = ("random-projection", "photometry")
 """Built-in embedders whose scores stand beside every other score."""
 
-REFERENCE_SPLIT, QUERY_SPLIT = "train", "test"
+REFERENCE_SPLIT, SELECTION_SPLIT, QUERY_SPLIT = "train", "validation", "test"
 
 Answer = TypeVar("Answer")
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
@@ -117,6 +119,7 @@ def evaluate(
     dataset: BenchDataset,
     *,
     tasks: Sequence[str] | None = None,
+    suite: str = DEFAULT_SUITE,
     batch_size: int | Literal["auto"] = "auto",
     dtype: str = "float32",
     limit: int | None = None,
@@ -134,9 +137,13 @@ def evaluate(
         What is scored. It is checked by `check_embedder` first; a breach of the contract ends the evaluation.
     dataset
         From `open_dataset`. Its train split is the reference set, its test split the queries. Where it has no train
-        split, retrieval is scored alone.
+        split, retrieval is scored alone. The validation split, where there is one, decides how strongly trained probes
+        are regularised.
     tasks
         Names of tasks; all of them by default. With fewer, the result is marked incomplete.
+    suite
+        Name in `astroclip_bench.tasks.suites.SUITES`: which protocols are run. A result of the default suite is
+        complete; scores of others that `previous` holds are kept.
     limit
         Use this many objects of each split, chosen by hash of their ids; the result is marked incomplete.
     floors
@@ -161,7 +168,7 @@ def evaluate(
     DataError
         If the data set lacks a test split, or shares no modality with the embedder.
     TaskError
-        If none of the tasks can be scored on it.
+        If a task or the suite is unknown, or none of the tasks can be scored on the data set.
     ResultError
         If `previous` does not match and `must_match` is set.
     """
@@ -169,8 +176,9 @@ def evaluate(
     from astroclip_bench.embedders import check_embedder
     from astroclip_bench.embedders.cache import code_digest
     from astroclip_bench.tasks.bootstrap import REPLICATES, SEED
+    from astroclip_bench.tasks.suites import get_suite
 
-    chosen = select_tasks(tasks)
+    chosen, protocols = select_tasks(tasks), get_suite(suite)
     inputs = Inputs(dataset, _splits(dataset, limit), batch_size, dtype, use_cache, show_progress)
     if not any(embedder.info.takes(name) for name in dataset.modalities):
         raise DataError(
@@ -189,6 +197,7 @@ def evaluate(
             "bootstrap_seed": SEED,
             "bootstrap_replicates": REPLICATES,
             "embedder_code": code_digest(embedder),
+            "ridge_alpha": _alpha_sources(inputs),
         },
     )
     if previous is not None:
@@ -198,12 +207,13 @@ def evaluate(
     else:
         with inputs.timed("check"):
             result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
-    result.not_applicable = reasons_against(chosen, embedder, inputs)
+    result.not_applicable = reasons_against(chosen, embedder, inputs, protocols)
     if len(result.not_applicable) == len(chosen):
         reasons = "; ".join(f"{task}: {reason}" for task, reason in result.not_applicable.items())
         raise TaskError(f"no task can be scored on {dataset.info.name}: {reasons}")
-    result.scores += _score(embedder, inputs, chosen, {score.cell for score in result.scores})
-    result.floors = _floors(floors, embedder, inputs, chosen)
+    done = {(score.cell, score.part) for score in result.scores}
+    result.scores += _score(embedder, inputs, chosen, protocols, done)
+    result.floors = _floors(floors, embedder, inputs, chosen, protocols)
     result.incomplete_because = _why_incomplete(result, chosen)
     result.complete = not result.incomplete_because
     result.environment = describe_environment()
@@ -213,13 +223,23 @@ def evaluate(
 
 
 def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
-    chosen = {name: dataset.splits[name] for name in (REFERENCE_SPLIT, QUERY_SPLIT) if name in dataset.splits}
+    names = (REFERENCE_SPLIT, SELECTION_SPLIT, QUERY_SPLIT)
+    chosen = {name: dataset.splits[name] for name in names if name in dataset.splits}
     # Without a train split there is still retrieval, among the test objects; without a test split there is nothing.
-    if len(chosen) < 2 or not chosen[QUERY_SPLIT].rows:
+    if not {REFERENCE_SPLIT, QUERY_SPLIT} <= chosen.keys() or not chosen[QUERY_SPLIT].rows:
         raise DataError(
             f"{dataset.info.name} has no {QUERY_SPLIT} split", todo="build it larger, or from more of the sky"
         )
     return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
+
+
+def _alpha_sources(inputs: Inputs) -> dict[str, str]:
+    """Return on what the strength of a ridge regression on all train labels is chosen, by target."""
+    from astroclip_bench.tasks.fewshot import alpha_source
+
+    numbers = {task.target for task in all_tasks().values() if task.probe == "knn"}
+    labels = inputs.columns.get(SELECTION_SPLIT, {})
+    return {name: alpha_source(labels.get(name)) for name in inputs.dataset.labels if name in numbers}
 
 
 def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
@@ -239,37 +259,62 @@ def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _score(embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], done: set[Any] | None = None) -> list[Score]:
+def _score(
+    embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], suite: Suite, done: set[Any] | None = None
+) -> list[Score]:
     """Score the tasks by every protocol on every modality or pair of them, but for the cells that are done."""
-    from astroclip_bench.cells import find_cells, identity
+    from astroclip_bench.cells import find_cells
 
     todo = {
-        use: [cell for cell in cells if identity(cell) not in (done or ())]
-        for use, cells in find_cells(tasks, embedder, inputs).items()
+        use: [cell for cell in cells if cell.identity not in (done or ())]
+        for use, cells in find_cells(tasks, embedder, inputs, suite).items()
     }
-    scores = _score_embeddings(embedder, inputs, todo["embeddings"])
+    side = cache(partial(inputs.embed, embedder))
+    zero_shot, few_shot = (
+        [cell for cell in todo["embeddings"] if cell.is_few_shot == is_few_shot] for is_few_shot in (False, True)
+    )
+    scores = _score_embeddings(embedder, inputs, zero_shot, side)
+    scores += _score_few_shot(embedder, inputs, few_shot, side)
     return scores + _score_predictions(embedder, inputs, todo["predictions"])
 
 
-def _score_embeddings(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]) -> list[Score]:
+def _score_embeddings(
+    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side]
+) -> list[Score]:
     """Score embeddings, pair by pair of modalities: what one pair needs is made once."""
     from astroclip_bench.tasks.scoring import score_pair
 
     modalities = inputs.modalities(embedder)
-    sides: dict[tuple[str, str], Side] = {}
     ranked: RankScores = {}
     scores: list[Score] = []
-    for reference, query in [(one, other) for one in modalities for other in modalities]:
-        todo = [(task, protocol) for task, protocol, *pair in cells if pair == [reference, query]]
+    for pair in [(one, other) for one in modalities for other in modalities]:
+        reference, query = pair
+        todo = [(cell.task, cell.protocol) for cell in cells if (cell.reference, cell.query) == pair]
         if not todo:
             continue
-        needed = [(REFERENCE_SPLIT, reference), (QUERY_SPLIT, query), (QUERY_SPLIT, reference)]
-        for key in needed:
-            if key not in sides:
-                sides[key] = inputs.embed(embedder, *key)
-        train, test, searched = (sides[key] for key in needed)
+        train, test = side(REFERENCE_SPLIT, reference), side(QUERY_SPLIT, query)
+        searched = side(QUERY_SPLIT, reference)
         with inputs.timed(f"score {embedder.info.name}"):
             scores += score_pair(todo, train, test, searched, ranked)
+    return scores
+
+
+def _score_few_shot(
+    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side]
+) -> list[Score]:
+    """Score probes trained on embeddings, reference by reference: what is trained on one is asked about every query."""
+    from astroclip_bench.tasks.fewshot import score_reference
+
+    scores: list[Score] = []
+    for reference in dict.fromkeys(cell.reference for cell in cells):
+        asked = [cell for cell in cells if cell.reference == reference]
+        train = side(REFERENCE_SPLIT, reference)
+        names = list(dict.fromkeys(cell.query for cell in asked))
+        queries = {name: side(QUERY_SPLIT, name) for name in names}
+        selection = {name: side(SELECTION_SPLIT, name) for name in names if SELECTION_SPLIT in inputs.splits}
+        what = f"few-shot {embedder.info.name} {reference}"
+        with inputs.timed(what), inputs.show_progress(what) as report:
+            scores += score_reference(asked, train, queries, selection, report)
     return scores
 
 
@@ -279,7 +324,7 @@ def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]
 
     predicted: dict[str, dict[str, NDArray[np.float32]]] = {}
     scores: list[Score] = []
-    for task, protocol, modality, _ in cells:
+    for task, protocol, modality, *_ in cells:
         assert task.target is not None
         if modality not in predicted:
             predicted[modality] = inputs.predict(embedder, QUERY_SPLIT, modality)
@@ -289,7 +334,9 @@ def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]
     return scores
 
 
-def _floors(names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task]) -> dict[str, list[Score]]:
+def _floors(
+    names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], suite: Suite
+) -> dict[str, list[Score]]:
     """Score the built-in floors that this data set allows, but for the embedder itself; on all objects alone."""
     from astroclip_bench.embedders import load_embedder
 
@@ -298,7 +345,7 @@ def _floors(names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Seq
     for name in names:
         floor = load_embedder(name)
         if floor.info.digest != embedder.info.digest and inputs.modalities(floor):
-            floors[name] = _score(floor, inputs, ungrouped)
+            floors[name] = _score(floor, inputs, ungrouped, suite)
     return floors
 
 

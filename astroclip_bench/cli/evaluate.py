@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from astroclip_bench.cli.common import open_with_progress, say
-from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL
+from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SUITE
 from astroclip_bench.progress import Progress, progress_bar
 
 ModelArgument = Annotated[
@@ -57,6 +57,9 @@ def evaluate_command(
     data: DataOption = DEFAULT_DATASET,
     revision: RevisionOption = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas; all of them if left out.")] = None,
+    suite: Annotated[
+        str, typer.Option(help="zero-shot; or full: probes trained on the embeddings too, and label-efficiency curves.")
+    ] = DEFAULT_SUITE,
     device: DeviceOption = "auto",
     dtype: Annotated[Dtype, typer.Option(help="float32 is reproducible; bf16 is faster where hardware has it.")] = (
         Dtype.float32
@@ -85,6 +88,7 @@ def evaluate_command(
     \b
     Examples:
       astroclip-bench evaluate
+      astroclip-bench evaluate --suite full
       astroclip-bench evaluate model.pt --data ./desi_legacy --device cuda
       astroclip-bench evaluate embeddings.parquet --tasks redshift,retrieval
       astroclip-bench evaluate mypackage.models:load --limit 500 --format json
@@ -98,8 +102,10 @@ def evaluate_command(
     from astroclip_bench.results.record import write_result
     from astroclip_bench.results.table import render
     from astroclip_bench.tasks.registry import select_tasks
+    from astroclip_bench.tasks.suites import get_suite
 
     select_tasks(names)
+    get_suite(suite)
     embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
     dataset = open_with_progress(data, revision)
     path = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}.json"
@@ -108,6 +114,7 @@ def evaluate_command(
         embedder,
         dataset,
         tasks=names,
+        suite=suite,
         batch_size=size,
         dtype=dtype.value,
         limit=limit,
@@ -128,7 +135,7 @@ def evaluate_command(
 def tasks_command(
     output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
 ) -> None:
-    """List what is measured, by which protocols and metrics.
+    """List what is measured, by which protocols and metrics, and which protocols belong to which suite.
 
     \b
     Examples:
@@ -140,6 +147,7 @@ def tasks_command(
     from tabulate import tabulate
 
     from astroclip_bench.tasks.registry import all_tasks
+    from astroclip_bench.tasks.suites import SUITES
 
     tasks = all_tasks().values()
     if output is Format.json:
@@ -158,6 +166,10 @@ def tasks_command(
     ]
     headers = ["task", "version", "target", "unit", "protocols", "metrics (first is primary)"]
     typer.echo(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, 20, 60]))
+    for suite in SUITES.values():
+        counts = ", ".join(f"{count:,}" for count in suite.label_counts)
+        curve = f"; {', '.join(suite.curves)} also at {counts} labels" if counts else ""
+        typer.echo(f"\nSuite {suite.name}: {suite.description}. Protocols: {', '.join(suite.protocols)}{curve}.")
 
 
 def check_model_command(

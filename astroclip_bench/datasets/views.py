@@ -112,9 +112,8 @@ class SplitView:
             return self
         if n < 1:
             raise DataError(f"a subsample of {n} rows", "at least 1")
-        hashes = [hashlib.blake2b(value.encode(), digest_size=8).digest() for value in self.object_ids]
-        keep = np.zeros(len(hashes), bool)
-        keep[np.argsort(np.array(hashes, "S8"), kind="stable")[:n]] = True
+        keep = np.zeros(self.rows, bool)
+        keep[lowest_hashes(self.object_ids, n)] = True
         selected = keep
         if self.selected is not None:
             selected = self.selected.copy()
@@ -160,6 +159,16 @@ class BenchDataset:
     def labels(self) -> list[str]:
         """Names of the label columns."""
         return columns_of_role(self.schema, "label")
+
+
+def lowest_hashes(object_ids: Sequence[str], n: int, draw: int = 0) -> npt.NDArray[np.int64]:
+    """Return the positions, rising, of the `n` identifiers that hash lowest (BLAKE2b, salted by `draw`).
+
+    The choice depends on the identifiers alone, and a smaller one is part of every larger one of the same `draw`.
+    """
+    salt = draw.to_bytes(hashlib.blake2b.SALT_SIZE, "little")
+    hashes = [hashlib.blake2b(value.encode(), digest_size=8, salt=salt).digest() for value in object_ids]
+    return np.sort(np.argsort(np.array(hashes, "S8"), kind="stable")[:n])
 
 
 def table_to_batch(table: pa.Table, columns: Sequence[str]) -> Batch:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RESULT_VERSION = 1
 ALL = "all"
 """The group of every test object."""
+LABELS = "labels:"
+"""Begins the group of a score, on every test object, of a probe that was given so many train labels: ``labels:100``."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Score:
     def cell(self) -> tuple[str, int, str, int, str, str]:
         """What must be recomputed as one: task, protocol and modality pair, with versions."""
         return (self.task, self.task_version, self.protocol, self.protocol_version, self.reference, self.query)
+
+    @property
+    def part(self) -> str:
+        """The part of the cell that the row belongs to: a number of labels, or `ALL` with its groups."""
+        return self.group if self.group.startswith(LABELS) else ALL
 
 
 @dataclass

@@ -61,7 +61,7 @@ def heading(result: Result) -> str:
     """Return one line that says what was scored on what."""
     data, model = result.dataset, result.embedder
     kind = "SIMULATED data" if data["simulated"] else "real data"
-    size = " / ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
+    size = " / ".join(f"{data['splits'][name]['rows']:,} {name}" for name in ("train", "test"))
     return f"{model['name']} ({model['dimension']}-d) on {data['name']} {data['version']} ({kind}; {size})"
 
 

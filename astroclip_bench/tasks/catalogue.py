@@ -5,8 +5,11 @@ from __future__ import annotations
 from astroclip_bench.tasks.task import Task
 
 _PARKER = "Parker et al. 2024, MNRAS 531, 4990, sections 5.2 and 5.3"
-_PREDICTION_PROTOCOLS = ("knn16", "knn64-std", "direct")
-_WAYS = "zero-shot from the nearest training galaxies in embedding space, or as the model itself predicts it"
+_PREDICTION_PROTOCOLS = ("knn16", "knn64-std", "direct", "linear", "mlp")
+_WAYS = (
+    "zero-shot from the nearest training galaxies in embedding space, by a probe trained on the embeddings, "
+    "or as the model itself predicts it"
+)
 _GROUPS = ("redshift", "mag_r", "snr", "hemisphere")
 _REGRESSION = ("r2", "rmse", "mae", "bias", "spearman")
 

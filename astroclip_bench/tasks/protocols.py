@@ -1,4 +1,4 @@
-"""The named evaluation protocols: what is done to embeddings before distances are taken, and how neighbours vote.
+"""The named evaluation protocols: what is done to embeddings, and how labels are predicted or pairs found from them.
 
 One of them, `direct`, uses no embeddings: it scores what a model predicts itself.
 """
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 8_192
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way of scoring a model without training anything on it; a change of any part is a new version.
+    """A way of scoring a model, its weights left as they are; a change of any part is a new version.
 
     Parameters
     ----------
@@ -41,6 +41,11 @@ class Protocol:
     uses
         "embeddings", or the model's own "predictions". These have no reference set: their scores name the modality
         that the model predicts from as both reference and query.
+    fits
+        What is trained on the reference embeddings and their labels: a "ridge" regression or an "mlp". None where
+        nothing is.
+    curve
+        Whether it is also scored on fewer labels, to show how many a model's embeddings need.
     """
 
     name: str
@@ -51,16 +56,32 @@ class Protocol:
     distance: Literal["euclidean", "cosine"] | None
     source: str
     uses: Literal["embeddings", "predictions"] = "embeddings"
+    fits: Literal["ridge", "mlp"] | None = None
+    curve: bool = False
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            Protocol("knn16", 1, 16, "distance", "l2", "euclidean", "Vrakkis; Siddiquei; AstroCLIP version 1"),
+            Protocol(
+                "knn16", 1, 16, "distance", "l2", "euclidean", "Vrakkis; Siddiquei; AstroCLIP version 1", curve=True
+            ),
             Protocol("knn64-std", 1, 64, "distance", "standardise", "euclidean", "AstroCLIP, released evaluation code"),
             Protocol("cosine", 1, None, None, "l2", "cosine", "retrieval by cosine similarity"),
             Protocol("direct", 1, None, None, None, None, "the model's own prediction; no neighbours", "predictions"),
+            Protocol(
+                "linear",
+                1,
+                None,
+                None,
+                "standardise",
+                None,
+                "ridge regression, the usual linear probe",
+                fits="ridge",
+                curve=True,
+            ),
+            Protocol("mlp", 1, None, None, "standardise", None, "AstroCLIP, few-shot probe", fits="mlp", curve=True),
         )
     }
 )
@@ -88,6 +109,12 @@ def scale(
     """
     if protocol.scaling == "l2":
         return l2_normalise(reference), l2_normalise(query)
+    mean, deviation = moments(reference)
+    return _standardise(reference, mean, deviation), _standardise(query, mean, deviation)
+
+
+def moments(reference: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and the standard deviation (n in the denominator; 1 if constant) of every dimension, each (d,)."""
     mean = reference.mean(axis=0, dtype=np.float64)
     variance = np.zeros_like(mean)
     for start in range(0, len(reference), ROWS_AT_ONCE):
@@ -96,7 +123,7 @@ def scale(
     deviation = np.sqrt(variance / len(reference))
     # A dimension whose spread is float32 rounding of its mean carries nothing: dividing by it would amplify noise.
     deviation[deviation <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
-    return _standardise(reference, mean, deviation), _standardise(query, mean, deviation)
+    return mean, deviation
 
 
 def _standardise(

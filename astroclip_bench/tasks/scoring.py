@@ -70,11 +70,11 @@ def score_pair(
 
 def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) -> list[Score]:
     """Search the neighbours once, and let them vote on the target of every task."""
-    labels = np.stack([train.columns[_target(task)] for task in tasks], axis=1)
+    labels = np.stack([train.columns[target_of(task)] for task in tasks], axis=1)
     prediction = knn_regress(train.vectors, labels, test.vectors, get_protocol(protocol))
     scores: list[Score] = []
     for place, task in enumerate(tasks):
-        known = np.isfinite(test.columns[_target(task)])
+        known = np.isfinite(test.columns[target_of(task)])
         sample = _sample(task, place, prediction, labels[:, place], test, known)
         pair = (train.modality, test.modality)
         scores += score_samples(task, protocol, pair, task.metrics, [sample], labels[:, place], test.columns, known)
@@ -100,10 +100,10 @@ def score_prediction(
     train, test
         Columns of the two splits; of the first, the labels alone are used, for what chance gives.
     """
-    known = np.isfinite(test[_target(task)])
-    sample = Sample(test[_target(task)][known], prediction[known].astype(np.float64))
+    known = np.isfinite(test[target_of(task)])
+    sample = Sample(test[target_of(task)][known], prediction[known].astype(np.float64))
     pair = (modality, modality)
-    return score_samples(task, protocol, pair, point_metrics(task), [sample], train[_target(task)], test, known)
+    return score_samples(task, protocol, pair, point_metrics(task), [sample], train[target_of(task)], test, known)
 
 
 def score_samples(
@@ -136,7 +136,8 @@ def score_samples(
     return _rows(task, protocol, pair, estimates, {part: _chance(task, train_label, samples[0])})
 
 
-def _target(task: Task) -> str:
+def target_of(task: Task) -> str:
+    """Return the label that a task predicts; it must have one."""
     assert task.target is not None
     return task.target
 
@@ -146,7 +147,7 @@ def _sample(
 ) -> Sample:
     needs_distribution = any(metric.needs_distribution for metric in get_metrics(task.metrics))
     return Sample(
-        test.columns[_target(task)][known],
+        test.columns[target_of(task)][known],
         prediction.values[known, place],
         train_label[prediction.neighbours[place][known]] if needs_distribution else None,
         prediction.weights[place][known] if needs_distribution else None,

@@ -16,7 +16,8 @@ class Task:
         The name in tables and on the command line. A change of anything below makes a new version, and scores of
         different versions never share a column. A protocol that is added changes no score, and makes none.
     probe
-        What protocols that use embeddings do. `"knn"`: predict `target` from the nearest reference embeddings.
+        What protocols that use embeddings do. `"knn"`: predict `target` from the nearest reference embeddings, or from
+        all of them by what the protocol trains.
         `"ranks"`: find the query's own object among the embeddings of the other modality.
     protocols
         Names in `astroclip_bench.tasks.protocols.PROTOCOLS`; the first is the primary one.
