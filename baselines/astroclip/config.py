@@ -34,10 +34,12 @@ class RecipeError(UserError):
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How the splits are read.
+    """What is read, and how.
 
     Parameters
     ----------
+    name
+        Data set that the recipe is meant for; another may be given.
     cache
         Where the whole split is kept: not at all (``none``: rows are read from the memory-mapped file), in ``memory``,
         or on the ``device``.
@@ -49,6 +51,7 @@ class DataSettings:
         Use that many galaxies of each split, chosen by hash of their ids; all of them if None.
     """
 
+    name: str = "mock-mini"
     cache: Literal["none", "memory", "device"] = "none"
     cache_dtype: Literal["float32", "float16"] = "float32"
     ahead: int = 3
@@ -163,9 +166,13 @@ class Recipe:
     stages: tuple[StageSettings, ...]
 
     def digest(self, stage: str) -> str:
-        """Return a digest of all that the weights of a stage depend on: it, what came before, the data and the seed."""
+        """Return a digest of all that the weights of a stage depend on, but for the rows: their own digest tells them."""
         number = [settings.name for settings in self.stages].index(stage)
-        content = [self.seed, asdict(self.data), *(asdict(settings) for settings in self.stages[: number + 1])]
+        content = [
+            self.seed,
+            {**asdict(self.data), "name": ""},
+            *(asdict(settings) for settings in self.stages[: number + 1]),
+        ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

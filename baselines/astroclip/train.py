@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from astroclip_bench.errors import UserError
-from astroclip_bench.files import atomic_path, write_json
+from astroclip_bench.files import atomic_path, digest_strings, write_json
 
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset, SplitView
@@ -53,8 +54,13 @@ def train_command(
         list[str] | None,
         typer.Argument(metavar="SECTION.KEY=VALUE", help="Values that replace the recipe's.", show_default=False),
     ] = None,
-    data: Annotated[str, typer.Option(help="Name, folder, or Hub id of a data set.")] = "mock-mini",
+    data: Annotated[
+        str | None, typer.Option(help="Name, folder, or Hub id of a data set; the recipe's if left out.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and model.pt.")] = Path("run"),
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Then score every stage's model, as `evaluate` does, on the same data.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on from the checkpoints in --out, or start anew.")
     ] = True,
@@ -68,7 +74,8 @@ def train_command(
 
     \b
     Examples:
-      astroclip-bench train mini --data mock-mini --out run
+      astroclip-bench train mini --evaluate
+      astroclip-bench train mini --data ./desi_legacy --out run
       astroclip-bench train mini --out run stages.align.train.steps=100 seed=1
       torchrun --nproc-per-node 8 -m baselines.astroclip.train astroclip --data ./desi_legacy --out run
     """  # noqa: D301 - typer reads the backslash
@@ -78,24 +85,61 @@ def train_command(
 
     import torch
 
-    from astroclip_bench.cli.common import open_with_progress
+    from astroclip_bench.cli.common import open_with_progress, say
 
     if threads is not None:
         torch.set_num_threads(threads)
-    path = run_recipe(chosen, open_with_progress(data), out, resume=resume, quiet=quiet)
-    if path is not None:
-        typer.echo(path)
+    dataset = open_with_progress(data or chosen.data.name)
+    began = time.monotonic()
+    models = run_recipe(chosen, dataset, out, resume=resume, quiet=quiet)
+    trained = time.monotonic()
+    if models and evaluate:
+        _evaluate(models, dataset, quiet)
+        say(f"training took {trained - began:,.0f} s, evaluation {time.monotonic() - trained:,.0f} s")
+    if models:
+        typer.echo(out / MODEL)
+
+
+def _evaluate(models: Mapping[str, Path], dataset: BenchDataset, quiet: bool) -> None:
+    """Score the model of each stage, beside it, and print what the stages reach and all scores of the last one."""
+    from functools import partial
+
+    from astroclip_bench.progress import progress_bar
+    from astroclip_bench.results.table import render
+    from baselines.astroclip.parallel import process_state
+    from baselines.astroclip.scored import RESULT, score_model, stage_table
+
+    show, device = partial(progress_bar, quiet=quiet), str(process_state().device)
+    results = {
+        stage: score_model(path, dataset, path.with_name(RESULT), device=device, show_progress=show)
+        for stage, path in models.items()
+    }
+    typer.echo(render(list(results.values())[-1]))
+    typer.echo(f"\nStages, on {dataset.info.name}{' (SIMULATED)' if dataset.info.simulated else ''}:\n")
+    typer.echo(stage_table(results))
 
 
 def run_recipe(
-    recipe: Recipe, dataset: BenchDataset, out: Path, *, resume: bool = True, quiet: bool = False
-) -> Path | None:
+    recipe: Recipe,
+    dataset: BenchDataset,
+    out: Path,
+    *,
+    resume: bool = True,
+    quiet: bool = False,
+    shared: Path | None = None,
+) -> dict[str, Path]:
     """Run the stages of a recipe in order, those done before left out.
+
+    Parameters
+    ----------
+    shared
+        Folder of stages that several runs have in common: each is trained once, whichever run comes first. In `out`
+        itself if left out.
 
     Returns
     -------
-    path
-        The model file; None in all processes but the first.
+    models
+        Stage -> model file, in order; nothing in all processes but the first.
 
     Raises
     ------
@@ -107,8 +151,10 @@ def run_recipe(
     state = process_state()
     models: dict[str, Path] = {}
     for number, settings in enumerate(recipe.stages):
-        folder = out / settings.name
         identity = {"recipe": recipe.digest(settings.name), "data": dataset.digest}
+        folder = out / settings.name
+        if shared is not None:
+            folder = shared / f"{settings.name}-{digest_strings(list(identity.values()))[:12]}"
         if not (resume and _is_done(folder, identity)):
             galaxies = dataset.splits["train"].subsample(recipe.data.limit or sys.maxsize)
             stage = make_stage(settings, models, recipe.seed + number, galaxies)
@@ -118,10 +164,10 @@ def run_recipe(
             state.wait_for_everyone()
         models[settings.name] = folder / MODEL
     if not state.is_main_process:
-        return None
+        return {}
     with atomic_path(out / MODEL) as temporary:
         shutil.copyfile(models[recipe.stages[-1].name], temporary)
-    return out / MODEL
+    return models
 
 
 def make_stage(settings: StageSettings, models: Mapping[str, Path], seed: int, galaxies: SplitView) -> Stage:

@@ -1,6 +1,6 @@
 """A simulated survey: DESI-like spectra and Legacy-like images of the same galaxies, made on the user's machine.
 
-`MINI` and `FULL` are its named sizes; `dataset_builders.mock_survey.source.MockSurvey` makes any other.
+`MINI`, `SMALL` and `FULL` are its named sizes, each the beginning of the next; `dataset_builders.mock_survey.source.MockSurvey` makes any other.
 """
 
 from __future__ import annotations
@@ -30,4 +30,5 @@ class NamedSurvey:
 
 
 MINI = NamedSurvey("mock-mini", "mini")
+SMALL = NamedSurvey("mock-small", "small")
 FULL = NamedSurvey("mock-full", "full")

@@ -30,7 +30,7 @@ def parse_size(text: str) -> tuple[int, str]:
 
 def build(
     out: Annotated[Path, typer.Option(help="Folder to write; new, empty, or of an interrupted build.")],
-    size: Annotated[str, typer.Option(help="Number of galaxies, or mini (4,000) or full (200,000).")] = "mini",
+    size: Annotated[str, typer.Option(help="Number of galaxies, or mini (4,000), small (20,000) or full (200,000).")] = "mini",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the rows are the same for any number.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the survey; another seed gives other galaxies.")] = DEFAULT_SEED,
 ) -> None:
@@ -39,7 +39,7 @@ def build(
     \b
     Examples:
       astroclip-bench data build mock --size mini --out mock-mini --workers 2
-      astroclip-bench data build mock --size 20000 --seed 7 --out mock-20000
+      astroclip-bench data build mock --size 8000 --seed 7 --out mock-8000
     """  # noqa: D301 - the escape is typer's mark for text to leave as it is
     from astroclip_bench.progress import progress_bar
     from dataset_builders.mock_survey.folder import build_folder

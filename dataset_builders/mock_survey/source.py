@@ -31,7 +31,7 @@ from dataset_builders.mock_survey.scene import DEFECTS
 from dataset_builders.mock_survey.sky import draw_position
 from dataset_builders.splits import healpix_pixel, split_of_pixel
 
-SIZES = {"mini": 4_000, "full": 200_000}
+SIZES = {"mini": 4_000, "small": 20_000, "full": 200_000}
 SHARD_ROWS = 500
 BATCH_ROWS = 100
 LABELS = ("redshift", "log_stellar_mass", "age", "metallicity", "log_ssfr")

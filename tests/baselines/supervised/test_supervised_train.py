@@ -41,7 +41,8 @@ queries = 20
 def trained(pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("supervised")
     (folder / "image.toml").write_text(RECIPE)
-    return run_recipe(read_recipe(folder / "image.toml"), pairs, folder / "run", quiet=True)
+    run_recipe(read_recipe(folder / "image.toml"), pairs, folder / "run", quiet=True)
+    return folder / "run" / "model.pt"
 
 
 def test_training_lowers_the_loss_and_keeps_the_best_weights(trained):

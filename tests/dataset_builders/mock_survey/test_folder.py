@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from astroclip_bench.datasets import open_dataset
 from astroclip_bench.errors import MissingExtraError, UserError
-from dataset_builders.mock_survey import FULL, MINI, cache
+from dataset_builders.mock_survey import FULL, MINI, SMALL, cache
 from dataset_builders.mock_survey.command import parse_size
 from dataset_builders.mock_survey.folder import build_folder
 from dataset_builders.mock_survey.source import MockSurvey
@@ -87,8 +87,9 @@ def test_measured_table_stands_in_the_card_with_its_command():
 
 
 def test_named_sizes():
-    assert (MINI.name, FULL.name) == ("mock-mini", "mock-full")
+    assert (MINI.name, SMALL.name, FULL.name) == ("mock-mini", "mock-small", "mock-full")
     assert parse_size("mini") == (4000, "mock-mini")
+    assert parse_size("small") == (20_000, "mock-small")
     assert parse_size("full") == (200_000, "mock-full")
     assert parse_size("123") == (123, "mock-123")
 
