@@ -200,8 +200,10 @@ def evaluate(
             "ridge_alpha": _alpha_sources(inputs),
         },
     )
-    if previous is not None:
-        result.scores = _kept(previous, result, must_match)
+    kept_floors: dict[str, list[Score]] = {}
+    if previous is not None and _matches(previous, result, must_match):
+        result.scores = _kept(previous.scores)
+        kept_floors = {name: _kept(rows) for name, rows in previous.floors.items()}
     if previous is not None and result.scores:
         result.checks = previous.checks  # made on the same weights
     else:
@@ -214,6 +216,9 @@ def evaluate(
     done = {(score.cell, score.part) for score in result.scores}
     result.scores += _score(embedder, inputs, chosen, protocols, done)
     result.floors = _floors(floors, embedder, inputs, chosen, protocols)
+    for name, rows in result.floors.items():
+        again = {(row.cell, row.part) for row in rows}
+        rows += [row for row in kept_floors.get(name, []) if (row.cell, row.part) not in again]
     result.incomplete_because = _why_incomplete(result, chosen)
     result.complete = not result.incomplete_because
     result.environment = describe_environment()
@@ -360,10 +365,8 @@ def _why_incomplete(result: Result, chosen: Sequence[Task]) -> list[str]:
     return because
 
 
-def _kept(previous: Result, result: Result, must_match: bool) -> list[Score]:
-    """Return the scores of an earlier result that hold for this one."""
-    from astroclip_bench.tasks.protocols import PROTOCOLS
-
+def _matches(previous: Result, result: Result, must_match: bool) -> bool:
+    """Whether the scores of an earlier result hold for this one."""
     different = [
         f"{what} {before!r} instead of {now!r}"
         for what, before, now in (
@@ -378,12 +381,17 @@ def _kept(previous: Result, result: Result, must_match: bool) -> list[Score]:
         raise ResultError(
             f"the earlier result has {different[0]}", todo="name another --out, or use --resume only-missing"
         )
-    if different:
-        return []
+    return not different
+
+
+def _kept(scores: Sequence[Score]) -> list[Score]:
+    """Return the scores whose task and protocol are still what they were."""
+    from astroclip_bench.tasks.protocols import PROTOCOLS
+
     tasks = all_tasks()
     return [
         score
-        for score in previous.scores
+        for score in scores
         if score.task in tasks
         and score.task_version == tasks[score.task].version
         and score.protocol in PROTOCOLS

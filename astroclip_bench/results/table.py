@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astroclip_bench.results.record import ALL, Result, Score
+from astroclip_bench.results.record import ALL, LABELS, Result, Score
 from astroclip_bench.tasks.task import GROUPS
 
+_PREDICTING = ("knn16", "linear", "mlp", "direct")
 HEADLINE: tuple[tuple[str, str, str], ...] = (
-    ("redshift", "knn16", "r2"),
-    ("redshift", "direct", "r2"),
+    *(("redshift", protocol, "r2") for protocol in _PREDICTING),
     ("redshift", "knn16", "sigma_nmad"),
     ("redshift", "direct", "sigma_nmad"),
-    ("stellar-mass", "knn16", "r2"),
-    ("stellar-mass", "direct", "r2"),
-    ("age", "knn16", "r2"),
-    ("age", "direct", "r2"),
-    ("metallicity", "knn16", "r2"),
-    ("metallicity", "direct", "r2"),
-    ("ssfr", "knn16", "r2"),
-    ("ssfr", "direct", "r2"),
+    *((task, protocol, "r2") for task in ("stellar-mass", "age", "metallicity", "ssfr") for protocol in _PREDICTING),
     ("retrieval", "cosine", "recall@1"),
     ("retrieval", "cosine", "recall@10"),
     ("retrieval", "cosine", "median_rank_fraction"),
@@ -54,7 +47,35 @@ def render(result: Result, tablefmt: str = "simple") -> str:
         row += [_number(_floor(floor, score)) for floor in result.floors.values()]
         rows.append([*row, _worst(result, score)])
     table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
-    return "\n".join([heading(result), "", table, "", *_notes(result)])
+    return "\n".join([heading(result), "", table, "", *_notes(result), *_curves(result, tablefmt)])
+
+
+def _curves(result: Result, tablefmt: str) -> list[str]:
+    """Return the table of R^2 of redshift against the number of labels that a probe is given, if there is one."""
+    from tabulate import tabulate
+
+    task, metric = HEADLINE[0][0], HEADLINE[0][2]
+    scores = [score for score in result.find(task=task, metric=metric) if score.protocol in _PREDICTING]
+    counts = sorted({int(score.part.removeprefix(LABELS)) for score in scores if score.part != ALL})
+    groups = [*(f"{LABELS}{count}" for count in counts), ALL]
+    curves: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for score in sorted(scores, key=lambda score: _PREDICTING.index(score.protocol)):
+        if score.group in groups:
+            curves.setdefault((score.protocol, score.reference, score.query), {})[score.group] = score
+    rows = [
+        [
+            protocol,
+            f"{reference} -> {query}",
+            *(_number(curve[group].value) if group in curve else "-" for group in groups),
+        ]
+        for (protocol, reference, query), curve in curves.items()
+        if len(curve) > 1
+    ]
+    if not rows:
+        return []
+    headers = ["protocol", "reference -> query", *(f"{count:,} labels" for count in counts), "all labels"]
+    note = f"{metric} of {task} against the number of train labels (mean over three draws of them):"
+    return ["", note, "", tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)]
 
 
 def heading(result: Result) -> str:
@@ -72,6 +93,11 @@ def _notes(result: Result) -> list[str]:
         "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
         + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
+    if any(_is_trained(score) for score in result.scores):
+        notes.append(
+            "Linear, mlp: a ridge regression and AstroCLIP's network (mean over three seeds) trained on the reference "
+            "embeddings; the interval is that of the test sky, for the probes as they are."
+        )
     if any(_is_prediction(score) for score in result.scores):
         notes.append("Direct: what the model itself predicts from a modality; no neighbours, no reference.")
     notes += [f"Not applicable: {task} ({reason})." for task, reason in result.not_applicable.items()]
@@ -81,7 +107,15 @@ def _notes(result: Result) -> list[str]:
 
 
 def _pair(score: Score) -> str:
-    return f"{score.query}, direct" if _is_prediction(score) else f"{score.reference} -> {score.query}"
+    if _is_prediction(score):
+        return f"{score.query}, direct"
+    return f"{score.reference} -> {score.query}{f', {score.protocol}' if _is_trained(score) else ''}"
+
+
+def _is_trained(score: Score) -> bool:
+    from astroclip_bench.tasks.protocols import get_protocol
+
+    return get_protocol(score.protocol).fits is not None
 
 
 def _is_prediction(score: Score) -> bool:

@@ -129,6 +129,6 @@ def _forward(layers: Sequence[Layer], rows: Tensor, draws: Generator | None = No
         values = torch.relu(values @ weight + bias)
         if draws is not None:
             kept = torch.rand(values.shape[-2:], generator=draws, dtype=torch.float64) >= DROPOUT
-            values = values * (kept / (1 - DROPOUT))
+            values = values * kept / (1 - DROPOUT)
     weight, bias = layers[-1]
     return (values @ weight + bias)[..., 0]

@@ -17,7 +17,7 @@ Vectors = NDArray[np.floating]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-ALPHAS: Float64 = 10.0 ** np.arange(-6.0, 2.25, 0.5)
+ALPHAS: Float64 = 10.0 ** np.arange(-6.0, 4.25, 0.5)
 """Strengths tried, for each reference object: the penalty is n times this, so that it means the same for every n."""
 
 
