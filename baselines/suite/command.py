@@ -10,6 +10,7 @@ import typer
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     help="Make and score the baselines that every model is held against.",
 )
 TABLE, FIGURES = "table.md", "baselines.json"
