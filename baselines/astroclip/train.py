@@ -39,9 +39,9 @@ class Kind:
 
 KINDS = {
     "align": Kind("baselines.astroclip.align", "AlignSettings", "AlignStage", ("models",)),
-    "dino": Kind("baselines.astroclip.self_supervised", "DinoSettings", "DinoStage", ("steps",)),
+    "dino": Kind("baselines.astroclip.dino", "DinoSettings", "DinoStage", ("steps",)),
     "masked": Kind("baselines.astroclip.masked", "MaskedSettings", "MaskedStage"),
-    "moco": Kind("baselines.astroclip.self_supervised", "MocoSettings", "MocoStage"),
+    "moco": Kind("baselines.astroclip.moco", "MocoSettings", "MocoStage"),
     "supervised": Kind("baselines.supervised.stage", "SupervisedSettings", "SupervisedStage", ("galaxies",)),
 }
 

@@ -12,11 +12,12 @@ import torch
 from torch import distributed
 
 from astroclip_bench.errors import MissingExtraError
-from baselines.astroclip import self_supervised
+from baselines.astroclip import teacher
 from baselines.astroclip.architecture import build
 from baselines.astroclip.augment_image import ImageAugmentation, MultiCrop
 from baselines.astroclip.config import RecipeError, settings_from
-from baselines.astroclip.self_supervised import DinoSettings, DinoStage, MocoSettings, MocoStage, patch_mask
+from baselines.astroclip.dino import DinoSettings, DinoStage, patch_mask
+from baselines.astroclip.moco import MocoSettings, MocoStage
 
 N, SIZE, PATCH = 8, 28, 6
 VIT = {
@@ -302,13 +303,11 @@ def test_lightly_missing_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightly", None)
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     with pytest.raises(MissingExtraError, match="lightly"):
-        self_supervised._lightly("loss")
+        teacher.lightly("loss")
 
 
 def test_lightly_comes_in_only_when_a_stage_is_made():
-    code = (
-        "import sys, baselines.astroclip.self_supervised as s; assert 'lightly' not in sys.modules; s._lightly('loss')"
-    )
+    code = "import sys, baselines.astroclip.dino, baselines.astroclip.moco, baselines.astroclip.teacher as t; assert 'lightly' not in sys.modules; t.lightly('loss')"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

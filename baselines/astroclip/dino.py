@@ -1,31 +1,26 @@
-"""Self-supervised pre-training of an image encoder: a student that learns from its own moving average, the teacher.
+"""Self-distillation of a vision transformer, as AstroDINO (Parker et al. 2024, section 4.1; DINOv2: Oquab et al. 2023).
 
-Losses, heads, memory bank and schedules are lightly's. `DinoStage` follows AstroDINO (Parker et al. 2024, section 4.1;
-DINOv2: Oquab et al. 2023): class tokens of all views agree with the teacher's (DINO), masked patches with what the
-teacher sees there (iBOT), and class tokens spread out (KoLeo). `MocoStage` follows Stein et al. 2021 (MoCo v2: Chen et
-al. 2020): two views of a galaxy find each other among a queue of others.
+A student learns from its own moving average, the teacher: class tokens of all views agree with the teacher's (DINO),
+masked patches with what the teacher sees there (iBOT), and class tokens spread out (KoLeo). Losses, heads and
+schedules are lightly's.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, distributed, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from astroclip_bench.errors import MissingExtraError
-from astroclip_bench.timm_compat import import_timm
-from baselines.astroclip.architecture import ARCHITECTURE, ARCHITECTURE_VERSION, SingleEncoder
-from baselines.astroclip.augment_image import ImageAugmentation, MultiCrop, augment_image, multi_crop
+from baselines.astroclip.architecture import SingleEncoder
+from baselines.astroclip.augment_image import MultiCrop, multi_crop
 from baselines.astroclip.draws import uniform
-from baselines.astroclip.encoders import build_encoder
+from baselines.astroclip.teacher import encoder_from, exported, follow, lightly
 
 Batch = Mapping[str, Tensor]
 
@@ -75,41 +70,12 @@ class DinoSettings:
     frozen_prototypes: float = 0.01
 
 
-@dataclass(frozen=True)
-class MocoSettings:
-    """Recipe of a `MocoStage`; the defaults are those of Stein et al. 2021.
-
-    Parameters
-    ----------
-    encoder
-        ``name`` (``stein``, or any other of images) and settings of the encoder.
-    augmentation
-        How either view is made.
-    hidden, dimension
-        Sizes of the projection head.
-    queue
-        Number of projections of earlier galaxies that serve as negatives.
-    momentum
-        Of the teacher.
-    temperature
-        Divides the cosine.
-    """
-
-    encoder: Mapping[str, Any]
-    augmentation: ImageAugmentation = field(default_factory=ImageAugmentation)
-    hidden: int = 2048
-    dimension: int = 128
-    queue: int = 65536
-    momentum: float = 0.996
-    temperature: float = 0.2
-
-
 class DinoBranch(nn.Module):
     """A vision transformer with its projection heads: the student, or the teacher."""
 
     def __init__(self, settings: DinoSettings, encoder: Mapping[str, Any]) -> None:
         super().__init__()
-        self.encoder: Any = _encoder(encoder)
+        self.encoder: Any = encoder_from(encoder)
         self.mask_token = nn.Parameter(torch.zeros(self.encoder.width))
         self.head = _dino_head(self.encoder.width, settings)
         self.own_patch_head = _dino_head(self.encoder.width, settings) if settings.patch_head else None
@@ -130,11 +96,11 @@ class DinoModel(nn.Module):
 
     def __init__(self, settings: DinoSettings) -> None:
         super().__init__()
-        loss = _lightly("loss")
+        loss = lightly("loss")
         self.settings = settings
         self.student = DinoBranch(settings, settings.encoder)
         self.teacher = DinoBranch(settings, self.student.encoder.config)
-        _follow(self.teacher, self.student)
+        follow(self.teacher, self.student)
         self.losses = nn.ModuleDict(
             {
                 "dino": loss.DINOLoss(settings.prototypes, student_temp=settings.student_temperature),
@@ -214,7 +180,7 @@ class DinoStage:
     def __init__(self, settings: DinoSettings, steps: int) -> None:
         self.settings, self.steps = settings, steps
         self.model = DinoModel(settings)
-        self._schedules = _lightly("utils.scheduler")
+        self._schedules = lightly("utils.scheduler")
 
     def step(
         self, batch: Batch, backward: Callable[[Tensor], None], step: int, generator: Generator
@@ -231,7 +197,7 @@ class DinoStage:
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""
         momentum = self._schedules.cosine_schedule(step, self.steps, *self.settings.momentum)
-        _lightly("models.utils").update_momentum(self.model.student, self.model.teacher, momentum)
+        lightly("models.utils").update_momentum(self.model.student, self.model.teacher, momentum)
 
     def validation_loss(self, batch: Batch, generator: Generator) -> Tensor:
         """Return the loss of one batch at the last temperature; nothing is moved by it."""
@@ -242,7 +208,7 @@ class DinoStage:
 
     def export(self) -> tuple[str, int, dict[str, Any], dict[str, Tensor]]:
         """Return the teacher's encoder as a model file holds it."""
-        return _export(self.model.teacher.encoder)
+        return exported(self.model.teacher.encoder)
 
     def embedder(self) -> SingleEncoder:
         """Return the teacher's encoder as the harness calls it."""
@@ -260,90 +226,6 @@ class DinoStage:
         return float(self._schedules.linear_warmup_schedule(step, length, *self.settings.teacher_temperature))
 
 
-class MocoModel(nn.Module):
-    """Student, teacher, and the queue of the teacher's earlier projections."""
-
-    def __init__(self, settings: MocoSettings) -> None:
-        super().__init__()
-        self.student = self._branch(settings, settings.encoder)
-        self.teacher = self._branch(settings, self.student[0].config)  # type: ignore[arg-type]
-        _follow(self.teacher, self.student)
-        size = (settings.queue, settings.dimension)
-        self.criterion = _lightly("loss").NTXentLoss(settings.temperature, size, gather_distributed=True)
-        bank = self.criterion.memory_bank
-        for name in ("bank", "bank_ptr"):  # lightly leaves the queue out of the state; a resumed run needs it
-            bank.register_buffer(name, getattr(bank, name), persistent=True)
-        self.normalises_batches = any(isinstance(module, _BatchNorm) for module in self.modules())
-
-    @staticmethod
-    def _branch(settings: MocoSettings, config: Mapping[str, Any]) -> nn.Sequential:
-        encoder = _encoder(config)
-        head = _lightly("models.modules").MoCoProjectionHead(encoder.dimension, settings.hidden, settings.dimension)
-        return nn.Sequential(encoder, head)
-
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return the loss of two views (n, 3, H, W) in nanomaggies; with gradients on, the queue moves on."""
-        shuffling = _lightly("models.utils")
-        # A batch's statistics tell which galaxies are in it, so the teacher's batches are mixed over the processes.
-        mixed = self.normalises_batches and distributed.is_initialized()
-        with torch.no_grad():
-            if mixed:
-                key, order = shuffling.batch_shuffle(key, distributed=True)
-            found = self.teacher({"image": key}).float()
-            if mixed:
-                found = shuffling.batch_unshuffle(found, order, distributed=True)
-        asked = self.student({"image": query}).float()
-        with torch.autocast(query.device.type, enabled=False):
-            loss: Tensor = self.criterion(asked, found)
-        return loss
-
-
-class MocoStage:
-    """Momentum contrast of an image encoder, as the engine runs it; the student's encoder is what it is for.
-
-    Parameters
-    ----------
-    settings
-        The recipe.
-    """
-
-    columns = ("image",)
-    forward_methods = ()
-
-    def __init__(self, settings: MocoSettings) -> None:
-        self.settings = settings
-        self.model = MocoModel(settings)
-
-    def step(
-        self, batch: Batch, backward: Callable[[Tensor], None], step: int, generator: Generator
-    ) -> dict[str, Tensor]:
-        """Compute one batch and its gradients."""
-        loss = self.model(*self._views(batch, generator))
-        backward(loss)
-        return {"loss": loss.detach()}
-
-    def after_step(self, step: int) -> None:
-        """Move the teacher towards the student."""
-        _lightly("models.utils").update_momentum(self.model.student, self.model.teacher, self.settings.momentum)
-
-    def validation_loss(self, batch: Batch, generator: Generator) -> Tensor:
-        """Return the loss of one batch; the queue stays."""
-        with torch.no_grad():
-            loss: Tensor = self.model(*self._views(batch, generator))
-        return loss
-
-    def export(self) -> tuple[str, int, dict[str, Any], dict[str, Tensor]]:
-        """Return the student's encoder as a model file holds it."""
-        return _export(self.model.student[0])
-
-    def embedder(self) -> SingleEncoder:
-        """Return the student's encoder as the harness calls it."""
-        return SingleEncoder(self.model.student[0])  # type: ignore[arg-type]
-
-    def _views(self, batch: Batch, generator: Generator) -> list[Tensor]:
-        return [augment_image(batch["image"], generator, self.settings.augmentation) for _ in range(2)]
-
-
 def patch_mask(n: int, places: int, generator: Generator, share: float, ratio: tuple[float, ...]) -> Tensor:
     """Return (n, places, places) bool, on the generator's device: patches to hide, in blobs.
 
@@ -358,38 +240,8 @@ def patch_mask(n: int, places: int, generator: Generator, share: float, ratio: t
     return torch.reshape(rank < count[:, None], (n, places, places))
 
 
-def _lightly(module: str) -> Any:
-    """Return a module of lightly, which imports torchvision: `import_timm` has seen to that before.
-
-    Raises
-    ------
-    MissingExtraError
-        If lightly is not installed.
-    """
-    import_timm()
-    try:
-        return importlib.import_module(f"lightly.{module}")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("lightly", "train") from error
-
-
-def _encoder(config: Mapping[str, Any]) -> Any:
-    return build_encoder(config["name"], {key: value for key, value in config.items() if key != "name"})
-
-
 def _dino_head(width: int, settings: DinoSettings) -> Any:
-    head = _lightly("models.modules").DINOv2ProjectionHead
+    head = lightly("models.modules").DINOv2ProjectionHead
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # lightly uses torch's old weight normalisation
         return head(width, settings.hidden, settings.bottleneck, settings.prototypes)
-
-
-def _follow(teacher: nn.Module, student: nn.Module) -> None:
-    """Start the teacher as the student is, out of reach of gradients."""
-    teacher.load_state_dict(student.state_dict())
-    teacher.requires_grad_(False)
-
-
-def _export(encoder: Any) -> tuple[str, int, dict[str, Any], dict[str, Tensor]]:
-    single = SingleEncoder(encoder)
-    return ARCHITECTURE, ARCHITECTURE_VERSION, single.config, single.state_dict()
