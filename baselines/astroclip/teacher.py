@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from astroclip_bench.errors import MissingExtraError
 from astroclip_bench.timm_compat import import_timm
 from baselines.astroclip.architecture import ARCHITECTURE, ARCHITECTURE_VERSION, SingleEncoder
+from baselines.astroclip.encoders import build_encoder
 
 
 def lightly(module: str) -> Any:
