@@ -59,6 +59,17 @@ def test_a_run_of_some_tasks_is_completed_by_the_next(run, tiny):
     assert read_result("r.json").complete
 
 
+def test_the_full_suite_goes_on_from_the_default_one(run, tiny):
+    arguments = ("evaluate", "photometry", "--data", tiny, "--out", "r.json", "--no-floors", "--tasks", "redshift")
+    assert "linear" not in run(*arguments).out
+    assert "photometry -> photometry, mlp" in run(*arguments, "--suite", "full", "--resume", "always").out
+    assert {score.protocol for score in read_result("r.json").scores} == {"knn16", "knn64-std", "linear", "mlp"}
+    outcome = run(*arguments, "--suite", "ful")
+    assert outcome.code == 2
+    assert "did you mean full" in outcome.err
+    assert "Suite full" in run("tasks").out
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_scores_do_not_depend_on_the_number_of_threads(run, tiny, threads):
     run("evaluate", "photometry", "--data", tiny, "--out", f"{threads}.json", "--threads", threads, "--no-floors")

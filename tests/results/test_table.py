@@ -55,3 +55,28 @@ def test_tasks_that_are_not_in_the_headline_follow_with_their_first_metric():
     other = dataclasses.replace(BASE, task="velocity-dispersion", metric="rmse")
     second = dataclasses.replace(other, metric="mae")
     assert headline_scores(make_result(scores=[other, second, BASE])) == [BASE, other]
+
+
+def test_trained_probes_are_named_beside_their_pair():
+    scores = [BASE, *(dataclasses.replace(BASE, protocol=name, value=value) for name, value in TRAINED)]
+    text = render(make_result(scores=scores))
+    assert "0.611" in rows(text, "image -> spectrum, linear")[0]
+    assert "0.722" in rows(text, "image -> spectrum, mlp")[0]
+    assert "mean over three seeds" in text
+    assert "three seeds" not in render(make_result())
+
+
+TRAINED = (("linear", 0.611), ("mlp", 0.722))
+
+
+def test_a_curve_stands_below_where_fewer_labels_were_given():
+    def at(group, value, **more):
+        return dataclasses.replace(BASE, group=group, value=value, **more)
+
+    scores = [at("all", 0.9), at("labels:1000", 0.8), at("labels:100", 0.777), at("all", 0.6, protocol="knn64-std")]
+    text = render(make_result(scores=[*scores, at("all", 0.65, protocol="linear")]))
+    assert rows(text, "100 labels", "1,000 labels", "all labels")
+    (curve,) = rows(text, "knn16", "image -> spectrum")
+    assert curve.split() == ["knn16", "image", "->", "spectrum", "0.777", "0.800", "0.900"]
+    assert len(rows(text, "linear", "image -> spectrum")) == 1
+    assert "0.777" not in rows(text, "redshift", "r2", "0.900")[0]
