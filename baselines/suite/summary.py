@@ -89,8 +89,11 @@ def render(outcomes: Sequence[Outcome], dataset: BenchDataset, tablefmt: str = "
     """Return the table as text, one line a baseline, protocol and modality, headed by the data set's name."""
     from tabulate import tabulate
 
-    headers = ["baseline", "from", "by", "seeds", *(heading for *_, heading in COLUMNS)]
-    rows = [row for outcome in outcomes for row in _rows(figures(outcome))]
+    found = [figures(outcome) for outcome in outcomes]
+    shown = {(one.task, one.metric) for each in found for one in each}
+    columns = [column for column in COLUMNS if column[:2] in shown]
+    headers = ["baseline", "from", "by", "seeds", *(heading for *_, heading in columns)]
+    rows = [row for each in found for row in _rows(each, columns)]
     kind = "SIMULATED data" if dataset.info.simulated else "real data"
     lines = [
         f"Baselines on {dataset.info.name} {dataset.info.version} ({kind}), {dataset.splits['test'].rows:,} test galaxies"
@@ -104,7 +107,7 @@ def render(outcomes: Sequence[Outcome], dataset: BenchDataset, tablefmt: str = "
     return "\n".join(lines)
 
 
-def _rows(found: Sequence[Figure]) -> list[list[str]]:
+def _rows(found: Sequence[Figure], columns: Sequence[tuple[str, str, str]]) -> list[list[str]]:
     """Return the lines of one baseline: in-modal ones, by each protocol that was used."""
     kinds = dict.fromkeys(
         (one.protocol, one.query) for one in found if one.reference == one.query and one.task != "retrieval"
@@ -118,7 +121,7 @@ def _rows(found: Sequence[Figure]) -> list[list[str]]:
         }
         seeds = str(next(iter(line.values())).seeds)
         cells = [
-            _cell(line.get((task, metric)), interval=not number) for number, (task, metric, _) in enumerate(COLUMNS)
+            _cell(line.get((task, metric)), interval=not number) for number, (task, metric, _) in enumerate(columns)
         ]
         rows.append([found[0].baseline, modality, protocol, seeds, *cells])
     return rows
