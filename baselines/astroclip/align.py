@@ -124,7 +124,8 @@ class AlignStage:
         return {name: value.detach() for name, value in parts.items()}
 
     def after_step(self, step: int) -> None:
-        """Do nothing: there is no teacher."""
+        """Keep the learned scale within its limit."""
+        self.model.limit_scale()
 
     def validation_loss(self, batch: Tensors, generator: Generator) -> Tensor:
         """Return the loss between the modalities of one batch, without augmentation."""

@@ -20,7 +20,7 @@ ARCHITECTURE = "astroclip"
 ARCHITECTURE_VERSION = 1
 PUBLISHED_SCALE = 15.5
 MAX_SCALE = 100.0
-"""A learned scale is held below this, as in CLIP (Radford et al. 2021, section 2.5)."""
+"""A learned scale is brought back to this after a step, as in CLIP (Radford et al. 2021, section 2.5)."""
 SPECTRUM_SHAPES = {"flux": (N_WAVELENGTH,), "ivar": (N_WAVELENGTH,)}
 
 
@@ -47,6 +47,7 @@ class AlignmentModel(nn.Module):
     """
 
     version = ARCHITECTURE_VERSION
+    log_scale: Tensor
 
     def __init__(
         self,
@@ -63,7 +64,11 @@ class AlignmentModel(nn.Module):
         _require_known("frozen", frozen, encoders)
         self.encoders, self.heads = nn.ModuleDict(encoders), nn.ModuleDict(heads)
         self.dimension, self.frozen = dimension, tuple(frozen)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
+        log_scale = torch.tensor(math.log(scale))
+        if learn_scale:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
         self.modalities = tuple(encoders)
         parts = [f"{name}: {encoder.preprocessing}" for name, encoder in encoders.items()]
         self.preprocessing = "; ".join([*parts, "embeddings L2-normalised"])
@@ -84,7 +89,12 @@ class AlignmentModel(nn.Module):
     @property
     def scale(self) -> Tensor:
         """What cosines are multiplied by in the loss; a scalar with a gradient where it is learned."""
-        return self.log_scale.exp().clamp(max=MAX_SCALE)
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def limit_scale(self) -> None:
+        """Bring a scale above `MAX_SCALE` back to it; clamping it where it is used would leave it without gradient."""
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))
 
     def train(self, mode: bool = True) -> AlignmentModel:
         """Switch to training mode, frozen encoders excepted."""

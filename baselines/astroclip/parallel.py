@@ -62,6 +62,9 @@ def make_accelerator(settings: TrainSettings, model: nn.Module | None = None) ->
             raise RecipeError(
                 "parallel = 'fsdp' in one process or on the CPU", "ddp", "or start it with torchrun on GPUs"
             )
+        scalars = [name for name, parameter in model.named_parameters() if not parameter.ndim]
+        if scalars:  # torch shards along the first dimension
+            raise RecipeError(f"parallel = 'fsdp' with {scalars[0]} learned", "ddp, or a fixed one")
         names = sorted({type(block).__name__ for block in repeated_blocks(model)})
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=names

@@ -90,7 +90,12 @@ def test_scale_is_fixed_or_learned():
     torch.testing.assert_close(learned.log_scale.grad, torch.tensor(10.0))
     with torch.no_grad():
         learned.log_scale.fill_(9.0)
-    assert learned.scale.item() == MAX_SCALE
+    learned.limit_scale()
+    assert learned.scale.item() == pytest.approx(MAX_SCALE)
+    learned.log_scale.grad = None
+    learned.scale.backward()
+    assert learned.log_scale.grad > 0  # it can come back
+    assert fixed.state_dict().keys() == learned.state_dict().keys()
 
 
 def test_its_config_rebuilds_it(batch):
