@@ -244,6 +244,22 @@ def test_a_full_result_holds_curves_up_to_the_labels_there_are(full, tiny):
     assert "100 labels" in text
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_matter(tiny, full, threads):
+    import threadpoolctl
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpoolctl.threadpool_limits(threads):
+            again = run(tiny)
+    finally:
+        torch.set_num_threads(before)
+    values, expected = ([score.value for score in result.scores if score.value is not None] for result in (again, full))
+    assert values == pytest.approx(expected, rel=1e-6)
+
+
 def test_labels_without_meaning_score_nothing(full):
     for score in full.find(metric="r2", protocol="linear"):
         if score.part == score.group:
