@@ -74,6 +74,8 @@ class TrainSettings:
         Length of the linear rise and of the cosine after it: steps, or a share of the stage where it is not above 1.
     final_rate
         Where the cosine ends, as a share of `learning_rate`.
+    betas
+        Of AdamW; the first is the momentum of SGD.
     gradient_norm
         Longest gradient taken; longer ones are scaled down to it.
     compile
@@ -91,6 +93,7 @@ class TrainSettings:
     epochs: float | None = None
     batch_size: int = 256
     accumulate: int = 1
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
     warm_up: float = 0.05
     cosine: float = 1.0

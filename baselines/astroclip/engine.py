@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from astroclip_bench.files import write_json
 from astroclip_bench.progress import Progress
 from baselines.astroclip.checkpoint import (
     BEST,
@@ -30,10 +31,11 @@ from baselines.astroclip.checkpoint import (
 from baselines.astroclip.config import TrainSettings
 from baselines.astroclip.data import Loader, Tensors, TrainingSplit, validation_batches
 from baselines.astroclip.logs import Logs, stop_signal
-from baselines.astroclip.meter import Meter, counted_operations
+from baselines.astroclip.meter import COMPUTE, OPTIMISER, Meter, counted_operations
 from baselines.astroclip.parallel import average_gradients, make_accelerator, prepare, repeated_blocks, share_buffers
 from baselines.astroclip.probe import Probe
 
+REPORT = "report.json"
 VALIDATION_SEED = 271_828
 """Added to the seed: what a validation draws is the same every time."""
 
@@ -140,6 +142,15 @@ def decayed_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]
     ]
 
 
+def make_optimiser(model: nn.Module, settings: TrainSettings, *, fused: bool) -> torch.optim.Optimizer:
+    """Return the optimiser that the settings ask for; `fused` is one kernel for all parameters."""
+    groups = decayed_groups(model, settings.weight_decay)
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.betas[0], fused=fused)
+    betas = (settings.betas[0], settings.betas[1])
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=fused)
+
+
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     """Return the learning rate of a step: a linear warm-up, a cosine, and then its end."""
     warm_up, cosine = (value if value > 1 else value * steps for value in (settings.warm_up, settings.cosine))
@@ -177,24 +188,19 @@ class _Run:
             accelerator.num_processes,
             data.ahead,
         )
-        optimiser = torch.optim.AdamW(
-            decayed_groups(stage.model, settings.weight_decay),
-            lr=settings.learning_rate,
-            betas=(settings.betas[0], settings.betas[1]),
-            fused=self.device.type == "cuda",
-        )
+        optimiser = make_optimiser(stage.model, settings, fused=self.device.type == "cuda")
         methods = getattr(stage, "forward_methods", ())
         self.wrapped, self.optimiser = prepare(accelerator, stage.model, optimiser, methods)
         self.position = Position({"recipe": recipe_digest, "data set": data.digest})
         self.sums: dict[str, Tensor] = {}
-        self.meter = Meter(self.device, lambda: self.loader.waited_seconds)
+        self.meter = self._new_meter()
 
     def run(self, resume: bool, progress: Progress | None) -> Position:
         if resume and (self.out / LAST).exists():
             self._load()
         self.logs = Logs(self.out, self.position.step, self.accelerator.is_main_process)
         started = self.position.step
-        self.meter = Meter(self.device, lambda: self.loader.waited_seconds, self.position.operations)
+        self.meter = self._new_meter()
         batches = self.loader.batches(started * self.settings.accumulate)
         with stop_signal(alone=self.accelerator.num_processes == 1) as stopped:
             try:
@@ -213,6 +219,10 @@ class _Run:
         self._finish()
         return self.position
 
+    def _new_meter(self) -> Meter:
+        precision = torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
+        return Meter(self.device, lambda: self.loader.waited_seconds, self.position.operations, precision)
+
     def _step(self, batches: Iterator[Tensors]) -> None:
         """Take one optimiser step."""
         step, settings = self.position.step, self.settings
@@ -224,17 +234,19 @@ class _Run:
             number = step * settings.accumulate + part
             generator = seed_everything(self.seed, number, self.accelerator.process_index)
             if number == 0:
-                with counted_operations(self.meter):
+                with counted_operations(self.meter), self.meter.part(COMPUTE):
                     metrics = self._compute(batch, generator)
                 self.position.operations = self.meter.operations = (self.meter.operations or 0) * settings.accumulate
             else:
-                metrics = self._compute(batch, generator)
+                with self.meter.part(COMPUTE):
+                    metrics = self._compute(batch, generator)
             self._add(metrics)
-        average_gradients(self.accelerator, self.wrapped)
-        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), settings.gradient_norm)
-        self._add({"gradient_norm": norm}, weight=settings.accumulate)
-        self.optimiser.step()
-        self.stage.after_step(step)
+        with self.meter.part(OPTIMISER):
+            average_gradients(self.accelerator, self.wrapped)
+            norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), settings.gradient_norm)
+            self._add({"gradient_norm": norm}, weight=settings.accumulate)
+            self.optimiser.step()
+            self.stage.after_step(step)
         if step == 0 and settings.compile:  # not before: compiled blocks hide what they compute from the count
             for block in repeated_blocks(self.stage.model):
                 block.compile()
@@ -263,11 +275,13 @@ class _Run:
         if self._due(self.settings.log_every):
             self._log()
         values: dict[str, float] = {}
-        with self.meter.pause():
-            if self._due(self.settings.validate_every) and self.data.validation is not None:
+        if self._due(self.settings.validate_every) and self.data.validation is not None:
+            with self.meter.pause("validation"):
                 values |= self._validate(self.data.validation)
-            if self._due(self.probe_every) and self.data.probe is not None:
+        if self._due(self.probe_every) and self.data.probe is not None:
+            with self.meter.pause("zero-shot score"):
                 values |= self._probe(self.data.probe)
+        with self.meter.pause("checkpoints"):
             if values:
                 self.logs.write(self.position.step, values)
                 self._keep_best(values)
@@ -338,6 +352,8 @@ class _Run:
     def _finish(self) -> None:
         """Leave the weights in the model that the settings ask to be exported."""
         self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and self.meter.seconds:
+            write_json(self.out / REPORT, {**self.meter.report(), "processes": self.accelerator.num_processes})
         if self.position.best is not None:
             restore_weights(self.wrapped, read_tensors(self.out / BEST)["model"])
         self.stage.model.eval()

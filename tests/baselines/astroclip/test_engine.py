@@ -16,7 +16,7 @@ import torch
 from tiny_stage import TinyStage, run
 
 from baselines.astroclip.config import TrainSettings
-from baselines.astroclip.engine import decayed_groups, learning_rate
+from baselines.astroclip.engine import decayed_groups, learning_rate, make_optimiser
 from baselines.astroclip.logs import stop_signal
 
 
@@ -54,6 +54,12 @@ def test_trains_follows_and_keeps_the_best(data, tmp_path):
     assert rates["galaxies_per_second"] > 0
     assert 0 <= rates["share_waiting_for_data"] <= 1
     assert list((tmp_path / "tensorboard").glob("events.*"))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["steps"], report["galaxies"], report["processes"]) == (12, 96, 1)
+    assert report["operations_per_step"] == position.operations
+    assert report["share_of_matrix_rate"] == pytest.approx(report["tflops"] / report["matrix_tflops"])
+    assert {"training", "validation", "zero-shot score", "checkpoints", "optimiser"} <= report["seconds"].keys()
+    assert report["seconds"]["forward and backward"] + report["seconds"]["optimiser"] <= report["seconds"]["training"]
 
 
 def test_accumulated_batches_equal_one_large_batch(data, tmp_path):
@@ -110,3 +116,14 @@ def test_a_second_signal_interrupts_a_single_process(alone):
         with pytest.raises(KeyboardInterrupt) if alone else nullcontext():
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sgd_takes_its_momentum_from_the_first_beta():
+    layer = torch.nn.Linear(2, 1, bias=False)
+    before = layer.weight.detach().clone()
+    settings = TrainSettings(steps=1, optimiser="sgd", betas=(0.5,), learning_rate=0.1, weight_decay=0.0)
+    optimiser = make_optimiser(layer, settings, fused=False)
+    for _ in range(2):
+        layer.weight.grad = torch.ones_like(layer.weight)
+        optimiser.step()
+    torch.testing.assert_close(layer.weight.detach(), before - 0.1 * (1 + 1.5))
