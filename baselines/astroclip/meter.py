@@ -61,10 +61,10 @@ class Meter:
     def part(self, name: str) -> Iterator[None]:
         """Count the time of the block as a part of the step; a GPU is asked for it later, and never waited for."""
         if self.device.type == "cuda":
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()  # type: ignore[no-untyped-call]
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            begin.record()
             yield
-            end.record()  # type: ignore[no-untyped-call]
+            end.record()
             self._marks.append((name, begin, end))
         else:
             began = time.perf_counter()
