@@ -49,6 +49,11 @@ class Cell(NamedTuple):
         return self.labels is not None or get_protocol(self.protocol).fits is not None
 
     @property
+    def uses_validation(self) -> bool:
+        """Whether labels of the validation split choose something for it."""
+        return get_protocol(self.protocol).fits == "ridge"
+
+    @property
     def identity(self) -> tuple[tuple[str, int, str, int, str, str], str]:
         """What names the cell in a result: `Score.cell` and `Score.part` of its rows."""
         versions = self.task.version, get_protocol(self.protocol).version

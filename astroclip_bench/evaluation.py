@@ -316,7 +316,8 @@ def _score_few_shot(
         train = side(REFERENCE_SPLIT, reference)
         names = list(dict.fromkeys(cell.query for cell in asked))
         queries = {name: side(QUERY_SPLIT, name) for name in names}
-        selection = {name: side(SELECTION_SPLIT, name) for name in names if SELECTION_SPLIT in inputs.splits}
+        chooses = SELECTION_SPLIT in inputs.splits and any(cell.uses_validation for cell in asked)
+        selection = {name: side(SELECTION_SPLIT, name) for name in names} if chooses else {}
         what = f"few-shot {embedder.info.name} {reference}"
         with inputs.timed(what), inputs.show_progress(what) as report:
             scores += score_reference(asked, train, queries, selection, report)

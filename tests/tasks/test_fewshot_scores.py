@@ -275,9 +275,16 @@ def test_a_data_set_without_validation_split_says_what_chose(tiny, full):
     assert [network] == full.find(task="redshift", protocol="mlp", metric="r2", group="all")
 
 
-def test_the_zero_shot_suite_embeds_no_validation_split(tiny):
-    timings = run(tiny, "zero-shot", use_cache=False).timings_seconds
-    assert not [what for what in timings if "validation" in what]
+def test_the_validation_split_is_embedded_for_what_it_chooses_alone(tiny, full):
+    def embedded(result):
+        return [what for what in result.timings_seconds if "validation" in what]
+
+    assert embedded(full)
+    assert not embedded(run(tiny, "zero-shot"))
+    previous = dataclasses.replace(full, scores=[score for score in full.scores if score.protocol != "mlp"])
+    again = run(tiny, previous=previous)
+    assert len(again.scores) == len(full.scores)
+    assert not embedded(again)
 
 
 def test_suites_name_protocols_that_exist():
