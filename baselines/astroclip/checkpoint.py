@@ -108,8 +108,6 @@ def load_checkpoint(
     DataError
         If the file is damaged, or of another recipe or of other data.
     """
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
-
     content = read_tensors(path)
     position: dict[str, Any] = content["position"]
     for what, digest in identity.items():
@@ -119,13 +117,22 @@ def load_checkpoint(
                 "the same recipe, overrides and data to go on with",
                 "name another --out, or start anew with --fresh",
             )
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    set_state_dict(
-        model, optimiser, model_state_dict=content["model"], optim_state_dict=content["optimiser"], options=options
-    )
+    restore_weights(model, content["model"])
+    _restore_moments(accelerator.unwrap_model(model), optimiser, content["optimiser"])
     if len(content["random"]) == accelerator.num_processes:
         set_random_state(content["random"][accelerator.process_index])
     return position
+
+
+def _restore_moments(model: nn.Module, optimiser: torch.optim.Optimizer, moments: Mapping[str, Any]) -> None:
+    """Load what the optimiser keeps of each parameter; one that has had no gradient yet has nothing, and stays so."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+    set_optimizer_state_dict(model, optimiser, dict(moments), options=options)
+    for name, parameter in model.named_parameters():
+        if name not in moments["state"]:
+            optimiser.state.pop(parameter, None)  # torch has made it one of zeros, a step old
 
 
 def restore_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:

@@ -31,7 +31,10 @@ SETTINGS = {
 
 
 class TinyStage:
-    """Learns the mean image by a linear layer; `noise` and dropout draw from both kinds of generator."""
+    """Learns the mean image by a linear layer; `noise` and dropout draw from both kinds of generator.
+
+    No gradient reaches its parameter ``idle``.
+    """
 
     columns = ("image",)
 
@@ -40,6 +43,7 @@ class TinyStage:
         self.model = nn.Sequential(
             nn.Flatten(), nn.Linear(192, 16), nn.LayerNorm(16), nn.Dropout(dropout), nn.Linear(16, 3)
         )
+        self.model.register_parameter("idle", nn.Parameter(torch.ones(2, 2)))
         self.noise, self.backwards = noise, backwards
         self.after: list[int] = []
 

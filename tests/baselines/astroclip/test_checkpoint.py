@@ -96,6 +96,41 @@ def test_damaged_checkpoints_are_one_line(tmp_path):
         read_tensors(path)
 
 
+class LateStage(TinyStage):
+    """Has a matrix that gets a gradient from a step on."""
+
+    def __init__(self, since: int) -> None:
+        super().__init__()
+        self.since = since
+        self.model.register_parameter("late", torch.nn.Parameter(torch.ones(2, 2)))
+
+    def step(self, batch, backward, step, generator):
+        if step >= self.since:
+            backward(self.model.late.square().sum())
+        return super().step(batch, backward, step, generator)
+
+
+def test_what_has_had_no_gradient_goes_on_without(data, tmp_path, one_thread):
+    """As a reconstruction head in alignment, or prototypes that wait."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+
+    def interrupt(done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(data, parts, LateStage(3), progress=interrupt, weight_decay=0.5)
+    run(data, parts, LateStage(3), weight_decay=0.5)
+    run(data, whole, LateStage(3), weight_decay=0.5)
+    ends = [torch.load(folder / "last.pt", weights_only=True) for folder in (whole, parts)]
+    for name, value in ends[0]["model"].items():
+        assert torch.equal(value, ends[1]["model"][name]), name
+    assert [float(end["optimiser"]["state"]["late"]["step"]) for end in ends] == [9, 9]
+    for end in ends:
+        assert "idle" not in end["optimiser"]["state"]
+        assert torch.equal(end["model"]["idle"], torch.ones(2, 2))
+        assert (end["model"]["late"] < 1).all()
+
+
 def draws() -> list[float]:
     return [random.random(), float(np.random.random()), float(torch.rand(()))]  # noqa: NPY002
 

@@ -87,6 +87,10 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path):
         assert two.keys() == one.keys()
         for name in two.keys() - {"rates"}:
             assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
+    for name in ("one", "two"):
+        end = torch.load(tmp_path / name / "last.pt", weights_only=True)
+        assert torch.equal(end["model"]["idle"], torch.ones(2, 2))  # without a gradient, it does not decay either
+        assert "idle" not in end["optimiser"]["state"]
 
 
 def test_learning_rate_rises_falls_and_stays():
