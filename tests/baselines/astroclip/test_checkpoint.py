@@ -105,6 +105,7 @@ class LateStage(TinyStage):
         self.model.register_parameter("late", torch.nn.Parameter(torch.ones(2, 2)))
 
     def step(self, batch, backward, step, generator):
+        """Take the step, the late gradient with it."""
         if step >= self.since:
             backward(self.model.late.square().sum())
         return super().step(batch, backward, step, generator)
