@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from astroclip_bench.datasets import BenchDataset
-    from baselines.astroclip.config import Recipe
 
 MODEL, PREDICTIONS = "model.pt", "predictions.parquet"
 FIRST_SEED = 42
@@ -95,21 +94,18 @@ def train(job: Job) -> str:
 
 
 def initialise(job: Job) -> str:
-    """Write the networks of a recipe with the weights that its training would start from."""
+    """Write the encoder of a supervised recipe with the weights of its seed, not trained."""
     import torch
 
     from astroclip_bench.embedders import save_model
+    from baselines.astroclip.architecture import ARCHITECTURE, build
     from baselines.astroclip.config import read_recipe
-    from baselines.astroclip.train import make_stage
 
-    recipe: Recipe = read_recipe(job.settings["recipe"], [f"seed={FIRST_SEED + job.seed}"])
-    models: dict[str, Path] = {}
-    for number, settings in enumerate(recipe.stages):
-        stage = make_stage(settings, models, recipe.seed + number, job.dataset.splits["train"])
-        with torch.no_grad():
-            models[settings.name] = save_model(job.folder / settings.name / MODEL, *stage.export())
-    models[recipe.stages[-1].name].replace(job.folder / MODEL)
-    return str(job.folder / MODEL)
+    (stage,) = read_recipe(job.settings["recipe"]).stages
+    torch.manual_seed(FIRST_SEED + job.seed)
+    module = build({"encoder": stage.own["encoder"]})
+    path = save_model(job.folder / MODEL, ARCHITECTURE, module.version, module.config, module.state_dict())
+    return str(path)
 
 
 def supervised_overrides(job: Job) -> list[str]:

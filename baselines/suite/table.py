@@ -66,6 +66,10 @@ def _trained(name: str, title: str, modality: str) -> Baseline:
     )
 
 
+def _untrained(name: str, title: str, modality: str, recipe: str) -> Baseline:
+    return Baseline(name, title, makers.initialise, (modality,), {"recipe": recipe}, seeds=3)
+
+
 def _pretrained(name: str, title: str, weights: str) -> Baseline:
     return Baseline(name, title, makers.load, ("image",), {"model": f"timm:{weights}"}, weights=weights)
 
@@ -78,16 +82,8 @@ BASELINES: tuple[Baseline, ...] = (
         makers.load,
         settings={"model": "random-projection"},
     ),
-    Baseline(
-        "untrained",
-        "networks of the recipe mini with fresh weights, k-NN",
-        makers.initialise,
-        ("image", "spectrum"),
-        {"recipe": "mini"},
-        seeds=3,
-        package="accelerate",
-        extra="train",
-    ),
+    _untrained("untrained-image", "encoder of resnet18 with fresh weights, k-NN", "image", "resnet18"),
+    _untrained("untrained-spectrum", "encoder of conv-att with fresh weights, k-NN", "spectrum", "conv-att"),
     Baseline("magnitudes", "magnitude and colours, k-NN", makers.load, ("photometry",), {"model": "photometry"}),
     _trained("photometry-mlp", "magnitudes and colours, MLP 64-64", "photometry"),
     Baseline(

@@ -20,6 +20,7 @@ class Columns:
         self.rows = len(next(iter(columns.values())))
 
     def column(self, name):
+        """Return a column."""
         return self.columns[name]
 
 
