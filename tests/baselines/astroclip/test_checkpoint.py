@@ -27,15 +27,6 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def one_thread():
-    """Hold torch to one thread, as the script does: sums are then made in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def log(out) -> list[dict]:
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in entry.items() if name != "rates"} for entry in entries]
