@@ -7,7 +7,6 @@ exactly as one that was not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from baselines.astroclip.config import TrainSettings
 from baselines.astroclip.data import Loader, Tensors, TrainingSplit, validation_batches
 from baselines.astroclip.logs import Logs, stop_signal
 from baselines.astroclip.meter import COMPUTE, OPTIMISER, Meter, counted_operations
+from baselines.astroclip.optimiser import learning_rate, make_optimiser
 from baselines.astroclip.parallel import average_gradients, make_accelerator, prepare, repeated_blocks, share_buffers
 from baselines.astroclip.probe import Probe
 
@@ -131,34 +131,6 @@ def train(
         After the first interrupt or termination signal, and the checkpoint that follows it.
     """
     return _Run(stage, data, settings, out, seed, recipe_digest, probe_every).run(resume, progress)
-
-
-def decayed_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return optimiser groups of the trainable parameters: matrices decay, biases, norms and scalars do not."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trainable if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def make_optimiser(model: nn.Module, settings: TrainSettings, *, fused: bool) -> torch.optim.Optimizer:
-    """Return the optimiser that the settings ask for; `fused` is one kernel for all parameters."""
-    groups = decayed_groups(model, settings.weight_decay)
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.betas[0], fused=fused)
-    betas = (settings.betas[0], settings.betas[1])
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=fused)
-
-
-def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: a linear warm-up, a cosine, and then its end."""
-    warm_up, cosine = (value if value > 1 else value * steps for value in (settings.warm_up, settings.cosine))
-    if step < warm_up:
-        return settings.learning_rate * (step + 1) / max(warm_up, 1)
-    share = min(1.0, (step - warm_up) / max(min(cosine, steps) - warm_up, 1))
-    rate = settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
-    return settings.learning_rate * rate
 
 
 class _Run:
@@ -281,11 +253,14 @@ class _Run:
         if self._due(self.probe_every) and self.data.probe is not None:
             with self.meter.pause("zero-shot score"):
                 values |= self._probe(self.data.probe)
+        saved = self._due(self.settings.checkpoint_every)
+        if not (values or saved):
+            return  # a pause waits for the device
         with self.meter.pause("checkpoints"):
             if values:
                 self.logs.write(self.position.step, values)
                 self._keep_best(values)
-            if self._due(self.settings.checkpoint_every):
+            if saved:
                 self._save()
 
     def _due(self, every: int) -> bool:
@@ -353,7 +328,7 @@ class _Run:
         """Leave the weights in the model that the settings ask to be exported."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process and self.meter.seconds:
-            write_json(self.out / REPORT, {**self.meter.report(), "processes": self.accelerator.num_processes})
+            write_json(self.out / REPORT, self.meter.report(self.accelerator.num_processes))
         if self.position.best is not None:
             restore_weights(self.wrapped, read_tensors(self.out / BEST)["model"])
         self.stage.model.eval()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,6 +20,16 @@ RATE_SIZES = {"cuda": 8192, "cpu": 1024}
 RATE_SECONDS = {"cuda": 1.0, "cpu": 0.3}
 WARM_UP_REPEATS = 3
 COMPUTE, OPTIMISER = "forward and backward", "optimiser"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What was done between two logs, pauses left out; seconds are those of wall time."""
+
+    seconds: float
+    waited: float
+    galaxies: int
+    steps: int
 
 
 @dataclass
@@ -48,9 +60,12 @@ class Meter:
     _waited_before: float = 0.0
     _galaxies: int = 0
     _steps: int = 0
-    _intervals: list[tuple[float, int, int]] = field(default_factory=list)
-    """Seconds, galaxies and steps between two logs."""
+    _intervals: list[Interval] = field(default_factory=list)
     _marks: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def add(self, galaxies: int) -> None:
         """Count a step of so many galaxies."""
@@ -90,50 +105,53 @@ class Meter:
             self.seconds[name] += begin.elapsed_time(end) / 1e3
         self._marks.clear()
         now, waited = time.perf_counter(), self.waited()
-        seconds = max(now - self._began, 1e-9)
-        values = {
-            "galaxies_per_second": self._galaxies / seconds,
-            "share_waiting_for_data": (waited - self._waited_before) / seconds,
-        }
-        if self.operations is not None:
-            rate = self.operations * self._steps / seconds
-            values["tflops"] = rate / 1e12
-            if self.device.type == "cuda":
-                values["share_of_matrix_rate"] = rate / matrix_rate(self.device, self.precision)
+        last = Interval(max(now - self._began, 1e-9), waited - self._waited_before, self._galaxies, self._steps)
+        self._intervals.append(last)
+        self.seconds["training"] += last.seconds
+        self.seconds["waiting for data"] += last.waited
+        values = self._rates(last)
         if self.device.type == "cuda":
+            if self.operations is not None:
+                values["share_of_matrix_rate"] = values["tflops"] * 1e12 / matrix_rate(self.device, self.precision)
             values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
-        self.seconds["training"] += seconds
-        self.seconds["waiting for data"] += waited - self._waited_before
-        self._intervals.append((seconds, self._galaxies, self._steps))
         self._began, self._waited_before = time.perf_counter(), waited
         self._galaxies = self._steps = 0
         return values
 
-    def report(self) -> dict[str, Any]:
-        """Return what this call has done and how fast: plain values, for one process.
+    def _rates(self, interval: Interval) -> dict[str, float]:
+        values = {
+            "galaxies_per_second": interval.galaxies / interval.seconds,
+            "share_waiting_for_data": interval.waited / interval.seconds,
+        }
+        if self.operations is not None:
+            values["tflops"] = self.operations * interval.steps / interval.seconds / 1e12
+        return values
 
-        Rates leave out the interval before the first log, in which blocks are compiled. Operations are those of matrix
-        products, convolutions and attention, forward and backward; they are compared with the measured rate of large
-        matrix products of the same precision.
+    def report(self, processes: int = 1) -> dict[str, Any]:
+        """Return what has been done since the run was last started, and how fast; plain values.
+
+        Rates are medians over the intervals between logs but for the first one, in which blocks are compiled.
+        Operations are those of matrix products, convolutions and attention, forward and backward, of one process; they
+        are compared with its measured rate of large matrix products of the same precision. ``seconds`` says where the
+        time went: waiting, computing and the optimiser are parts of ``training``, the rest stood between steps.
         """
-        steady = self._intervals[1:] or self._intervals
-        seconds = max(sum(entry[0] for entry in steady), 1e-9)
-        steps = sum(entry[2] for entry in steady)
-        best = matrix_rate(self.device, self.precision)
-        rate = None if self.operations is None else self.operations * steps / seconds
+        rates = [self._rates(interval) for interval in self._intervals[1:] or self._intervals]
+        medians = {name: statistics.median(rate[name] for rate in rates) for name in rates[0]}
+        best = matrix_rate(self.device, self.precision) / 1e12
         cuda = self.device.type == "cuda"
         memory = torch.cuda.max_memory_allocated(self.device) if cuda else _peak_resident_bytes()
         return {
-            "covers": "this process, since the run was last started",
+            "covers": "since the run was last started",
             "device": torch.cuda.get_device_name(self.device) if cuda else f"cpu, {torch.get_num_threads()} threads",
+            "processes": processes,
             "precision": str(self.precision).removeprefix("torch."),
-            "steps": sum(entry[2] for entry in self._intervals),
-            "galaxies": sum(entry[1] for entry in self._intervals),
-            "galaxies_per_second": sum(entry[1] for entry in steady) / seconds,
+            "torch": torch.__version__,
+            "steps": sum(interval.steps for interval in self._intervals),
+            "galaxies": sum(interval.galaxies for interval in self._intervals),
+            **medians,
             "operations_per_step": self.operations,
-            "tflops": None if rate is None else rate / 1e12,
-            "matrix_tflops": best / 1e12,
-            "share_of_matrix_rate": None if rate is None else rate / best,
+            "matrix_tflops": best,
+            "share_of_matrix_rate": medians["tflops"] / best if "tflops" in medians else None,
             "peak_memory_gib": memory / 2**30,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
@@ -148,9 +166,18 @@ def counted_operations(meter: Meter) -> Iterator[None]:
     """Count the operations of matrix products, convolutions and attention in the block as one step's."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_attention_on_the_cpu()) as counter:
         yield
     meter.operations = counter.get_total_flops()
+
+
+def _attention_on_the_cpu() -> dict[Any, Any]:
+    """Return formulas that torch's counter has for GPUs alone."""
+    from torch.utils.flop_counter import sdpa_backward_flop, sdpa_flop
+
+    operations, name = torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu"
+    formulas: dict[str, Callable[..., Any]] = {name: sdpa_flop, f"{name}_backward": sdpa_backward_flop}
+    return {getattr(operations, key): inspect.unwrap(formula) for key, formula in formulas.items()}
 
 
 @cache

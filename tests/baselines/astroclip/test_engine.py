@@ -1,4 +1,4 @@
-"""The training loop on a stage of one layer: schedule, logs, best weights, accumulation, processes."""
+"""The training loop on a stage of one layer: logs, best weights, accumulation, processes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
-from itertools import pairwise
 
 import pytest
 import tiny_stage
 import torch
 from tiny_stage import TinyStage, run
 
-from baselines.astroclip.config import TrainSettings
-from baselines.astroclip.engine import decayed_groups, learning_rate, make_optimiser
+from baselines.astroclip.engine import Interrupted
 from baselines.astroclip.logs import stop_signal
+from baselines.astroclip.meter import Meter
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +53,46 @@ def test_trains_follows_and_keeps_the_best(data, tmp_path):
     assert rates["galaxies_per_second"] > 0
     assert 0 <= rates["share_waiting_for_data"] <= 1
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_reports_what_was_done_and_where_the_time_went(data, tmp_path):
+    position = run(data, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["steps"], report["galaxies"], report["processes"]) == (12, 96, 1)
+    assert (report["precision"], report["torch"]) == ("float32", torch.__version__)
     assert report["operations_per_step"] == position.operations
     assert report["share_of_matrix_rate"] == pytest.approx(report["tflops"] / report["matrix_tflops"])
-    assert {"training", "validation", "zero-shot score", "checkpoints", "optimiser"} <= report["seconds"].keys()
-    assert report["seconds"]["forward and backward"] + report["seconds"]["optimiser"] <= report["seconds"]["training"]
+    rates = [entry["rates"] for entry in log(tmp_path) if "rates" in entry][1:]
+    for name in ("galaxies_per_second", "tflops", "share_waiting_for_data"):
+        assert min(rate[name] for rate in rates) <= report[name] <= max(rate[name] for rate in rates)
+    seconds = report["seconds"]
+    assert {"validation", "zero-shot score", "checkpoints", "waiting for data"} <= seconds.keys()
+    assert 0 < seconds["forward and backward"] + seconds["optimiser"] <= seconds["training"]
+
+
+def test_a_report_covers_the_last_call(data, tmp_path):
+    def interrupt(done: int, total: int) -> None:
+        if done == 24:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(data, tmp_path, progress=interrupt)
+    assert not (tmp_path / "report.json").exists()
+    run(data, tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["steps"], report["galaxies"]) == (9, 72)
+    assert report["operations_per_step"] > 0
+
+
+def test_plain_steps_never_wait_for_the_device(data, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(Meter, "_synchronise", lambda self: waits.append(self))
+    counts = []
+    for steps in (3, 5):
+        waits.clear()
+        run(data, tmp_path / str(steps), steps=steps, log_every=0, validate_every=0, checkpoint_every=0)
+        counts.append(len(waits))
+    assert counts[0] == counts[1] > 0
 
 
 def test_accumulated_batches_equal_one_large_batch(data, tmp_path):
@@ -93,23 +126,6 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path):
         assert "idle" not in end["optimiser"]["state"]
 
 
-def test_learning_rate_rises_falls_and_stays():
-    settings = TrainSettings(steps=100, warm_up=10, cosine=0.6, learning_rate=2.0, final_rate=0.1)
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
-    assert rates[10] == 2.0
-    assert rates[35] == pytest.approx(1.1)
-    assert rates[60:] == pytest.approx([0.2] * 40)
-    assert all(after <= before for before, after in pairwise(rates[10:]))
-
-
-def test_norms_and_biases_do_not_decay():
-    decayed, plain = decayed_groups(TinyStage().model, 0.1)
-    assert {parameter.ndim for parameter in decayed["params"]} == {2}
-    assert {parameter.ndim for parameter in plain["params"]} == {1}
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
-
-
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_second_signal_interrupts_a_single_process(alone):
     before = signal.getsignal(signal.SIGTERM)
@@ -120,14 +136,3 @@ def test_a_second_signal_interrupts_a_single_process(alone):
         with pytest.raises(KeyboardInterrupt) if alone else nullcontext():
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_sgd_takes_its_momentum_from_the_first_beta():
-    layer = torch.nn.Linear(2, 1, bias=False)
-    before = layer.weight.detach().clone()
-    settings = TrainSettings(steps=1, optimiser="sgd", betas=(0.5,), learning_rate=0.1, weight_decay=0.0)
-    optimiser = make_optimiser(layer, settings, fused=False)
-    for _ in range(2):
-        layer.weight.grad = torch.ones_like(layer.weight)
-        optimiser.step()
-    torch.testing.assert_close(layer.weight.detach(), before - 0.1 * (1 + 1.5))
