@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from astroclip_bench.tasks.scoring import RankScores, Side
     from astroclip_bench.tasks.suites import Suite
 
-DEFAULT_MODEL = "contrastive-mini"
+DEFAULT_MODEL = "astroclip-mini"
 DEFAULT_DATASET = "mock-mini"
 DEFAULT_SUITE = "zero-shot"
 FLOORS = ("random-projection", "photometry")

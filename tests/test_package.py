@@ -51,7 +51,7 @@ def test_the_wheel_holds_all_rooms_and_no_tests(wheel):
     for needed in (
         "astroclip_bench/py.typed",
         "astroclip_bench/results/schemas/result-v1.json",
-        "baselines/contrastive_mini/model.pt",
+        "baselines/astroclip/mini/model.pt",
         "dataset_builders/mock_survey/noise.npz",
     ):
         assert needed in names
@@ -65,4 +65,4 @@ def test_the_command_works_from_the_wheel_outside_the_checkout(wheel, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "site"))
-    assert "contrastive-mini" in done.stdout
+    assert "astroclip-mini" in done.stdout

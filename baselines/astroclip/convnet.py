@@ -66,7 +66,7 @@ class SpectrumConvNet(Encoder):
 
     def _maps(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the last maps (n, width, 1, places) and the broad-band features (n, features)."""
-        channels, features = self.bins(batch["flux"], batch.get("ivar"))
+        channels, features = self.bins(batch["flux"], batch["ivar"])
         dtype = self.place.weight.dtype
         maps = channels.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
         return self.backbone(maps), self.standardise(features.to(dtype))

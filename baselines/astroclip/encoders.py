@@ -26,7 +26,7 @@ class Encoder(nn.Module):
     modality
         ``image`` or ``spectrum``.
     columns
-        What it reads of a batch. ``ivar`` may be missing: then no pixel is masked by it.
+        What it reads of a batch. ``ivar`` may be missing for those that only mask by it: then no pixel is masked.
     width
         Components of a token.
     dimension

@@ -66,18 +66,18 @@ class LogBins(nn.Module):
         self.register_buffer("index", pixel.clamp(max=pixels - 1), persistent=False)
         self.register_buffer("weight", weight.float(), persistent=False)
 
-    def rebin(self, flux: Tensor, ivar: Tensor | None) -> tuple[Tensor, Tensor]:
+    def rebin(self, flux: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
         """Return flux and ivar (n, bins) of spectra (n, pixels); both 0 where a bin holds no good pixel.
 
-        Without ivar every finite pixel weighs the same. Each bin's ivar is the sum over its share of pixels.
+        Each bin's ivar is the sum over its share of pixels.
         """
         good = good_pixels(flux, ivar)
-        weights = torch.where(good, 1.0 if ivar is None else ivar.float(), 0.0)
+        weights = torch.where(good, ivar.float(), 0.0)
         weighted = torch.where(good, flux.float(), 0.0) * weights
         total = (weights[:, self.index] * self.weight).sum(-1)
         return (weighted[:, self.index] * self.weight).sum(-1) / total.clamp_min(1e-12), total
 
-    def forward(self, flux: Tensor, ivar: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, flux: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channels of a network and a few scalars that keep the absolute flux.
 
         The channels are: lines in units of the noise, lines in units of the spectrum's own scale (both after the

@@ -68,7 +68,7 @@ class LogFormer(Encoder):
 
     def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the tokens (n, 1 + slices, width) of ``flux`` and ``ivar`` (n, pixels)."""
-        channels, features = self.bins(batch["flux"], batch.get("ivar"))
+        channels, features = self.bins(batch["flux"], batch["ivar"])
         dtype = self.embed.weight.dtype
         slices = channels.to(dtype).unflatten(2, (-1, self.length)).transpose(1, 2).flatten(2)
         first = functional.gelu(self.first(self.standardise(features.to(dtype))))

@@ -166,7 +166,7 @@ def test_a_model_that_needs_variances_is_told_in_one_line(folder):
     dataset = open_dataset(folder)
     assert dataset.modalities["spectrum"].columns == ("flux",)
     with pytest.raises(EmbedderError, match="ivar") as failure:
-        evaluate(load_embedder("contrastive-mini"), dataset, tasks=["redshift"], floors=())
+        evaluate(load_embedder("astroclip-mini"), dataset, tasks=["redshift"], floors=())
     assert "\n" not in str(failure.value)
 
 

@@ -90,7 +90,7 @@ def test_real_pairs_come_back_as_they_were(realdata, tmp_path):
 @pytest.mark.parametrize("modality", ["image", "spectrum"])
 def test_real_inputs_pass_through_model_and_cache(realdata, tmp_path, monkeypatch, modality):
     dataset = open_dataset(build_dataset(RealPairs(realdata), tmp_path / "out"))
-    embedder = load_embedder("contrastive-mini")
+    embedder = load_embedder("astroclip-mini")
     assert check_embedder(embedder, dataset.modalities.values()).passed
     monkeypatch.setenv("ASTROCLIP_BENCH_CACHE", str(tmp_path / "cache"))
 

@@ -131,7 +131,7 @@ def test_it_streams(all_test, rows):
 
 
 def test_all_pairs_are_scored_on_retrieval(all_test):
-    result = evaluate(load_embedder("contrastive-mini"), open_dataset(all_test))
+    result = evaluate(load_embedder("astroclip-mini"), open_dataset(all_test))
     assert {(score.task, score.n) for score in result.scores} == {("retrieval", 11)}
     assert {(score.reference, score.query) for score in result.scores} == {("image", "spectrum"), ("spectrum", "image")}
     (recall,) = result.find(metric="recall@1", reference="image")
@@ -142,7 +142,7 @@ def test_all_pairs_are_scored_on_retrieval(all_test):
 
 def test_pairs_split_by_sky_are_too_few_to_score(folder):
     with pytest.raises(TaskError, match=r"no task can be scored .*9 train objects .*a search among 1 test object"):
-        evaluate(load_embedder("contrastive-mini"), open_dataset(folder))
+        evaluate(load_embedder("astroclip-mini"), open_dataset(folder))
 
 
 def test_the_card_says_what_is_wrong_with_the_images(folder):
