@@ -32,7 +32,7 @@ from baselines.astroclip.data import Loader, Tensors, TrainingSplit, validation_
 from baselines.astroclip.logs import Logs, stop_signal
 from baselines.astroclip.meter import COMPUTE, OPTIMISER, Meter, counted_operations
 from baselines.astroclip.optimiser import learning_rate, make_optimiser
-from baselines.astroclip.parallel import average_gradients, make_accelerator, prepare, repeated_blocks, share_buffers
+from baselines.astroclip.parallel import average_gradients, compile_blocks, make_accelerator, prepare, share_buffers
 from baselines.astroclip.probe import Probe
 
 REPORT = "report.json"
@@ -220,8 +220,7 @@ class _Run:
             self.optimiser.step()
             self.stage.after_step(step)
         if step == 0 and settings.compile:  # not before: compiled blocks hide what they compute from the count
-            for block in repeated_blocks(self.stage.model):
-                block.compile()
+            compile_blocks(self.stage.model)
         self.position.step += 1
         self.meter.add(settings.batch_size * settings.accumulate)
 
@@ -321,8 +320,7 @@ class _Run:
         self.position = Position(**position)
         self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.position.sums.items()}
         if self.settings.compile and self.position.step:
-            for block in repeated_blocks(self.stage.model):
-                block.compile()
+            compile_blocks(self.stage.model)
 
     def _finish(self) -> None:
         """Leave the weights in the model that the settings ask to be exported."""
