@@ -25,6 +25,9 @@ from astroclip_bench.plugins import suggest
 RECIPES = (Path(__file__).with_name("recipes"), Path(__file__).parents[1] / "supervised" / "recipes")
 """Folders of the recipes that come with the package; no name occurs in two of them."""
 
+OPTIMISER_BETAS = {"adamw": 2, "sgd": 1}
+"""Optimiser -> how many moving averages it keeps."""
+
 Settings = TypeVar("Settings")
 
 
@@ -75,7 +78,7 @@ class TrainSettings:
     final_rate
         Where the cosine ends, as a share of `learning_rate`.
     betas
-        Of AdamW; the first is the momentum of SGD.
+        The two of AdamW, or the momentum of SGD alone.
     gradient_norm
         Longest gradient taken; longer ones are scaled down to it.
     compile
@@ -115,6 +118,8 @@ class TrainSettings:
         for name in ("batch_size", "accumulate", "learning_rate", "gradient_norm"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name} = {getattr(self, name)}", "a number above 0")
+        if len(self.betas) != (wanted := OPTIMISER_BETAS[self.optimiser]):
+            raise RecipeError(f"{len(self.betas)} betas with optimiser {self.optimiser!r}", f"{wanted}")
 
     def length(self, rows: int) -> int:
         """Return the number of optimiser steps on a split of so many rows."""

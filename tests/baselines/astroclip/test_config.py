@@ -69,6 +69,8 @@ def test_digest_covers_what_came_before_a_stage_and_nothing_after(recipe):
         ("stages.one.train.precision=fp16", "'float32', 'bf16'"),
         ("stages.one.train.epochs=1", "one of steps and epochs"),
         ("stages.one.train.batch_size=0", "above 0"),
+        ("stages.one.train.betas=[0.9]", "1 betas with optimiser 'adamw'"),
+        ("stages.one.train.optimiser=sgd", "2 betas with optimiser 'sgd'"),
         ("stages.three.train.steps=1", "known: one, two"),
         ("stages.one.train", "section.key=value"),
         ("seed.x=1", "seed is a value"),
