@@ -30,7 +30,9 @@ def parse_size(text: str) -> tuple[int, str]:
 
 def build(
     out: Annotated[Path, typer.Option(help="Folder to write; new, empty, or of an interrupted build.")],
-    size: Annotated[str, typer.Option(help="Number of galaxies, or mini (4,000), small (20,000) or full (200,000).")] = "mini",
+    size: Annotated[
+        str, typer.Option(help="Number of galaxies, or mini (4,000), small (20,000) or full (200,000).")
+    ] = "mini",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the rows are the same for any number.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the survey; another seed gives other galaxies.")] = DEFAULT_SEED,
 ) -> None:
