@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
@@ -19,18 +19,29 @@ from astroclip_bench.environment import describe_environment
 from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.files import digest_strings
 from astroclip_bench.progress import Progress
-from astroclip_bench.results.record import Result, Score
+from astroclip_bench.results.outcomes import (
+    OBJECT_COLUMNS,
+    CellKey,
+    Keep,
+    digest_outcomes,
+    discard,
+    find_cells,
+    write_outcomes,
+)
+from astroclip_bench.results.record import ALL, Result, Score
 from astroclip_bench.tasks.registry import all_tasks, select_tasks
 from astroclip_bench.tasks.task import GROUPS, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
     from astroclip_bench.cells import Cell
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.tasks.scoring import RankScores, Side
+    from astroclip_bench.tasks.scoring import RankCounts, Side
     from astroclip_bench.tasks.suites import Suite
 
 DEFAULT_MODEL = "astroclip-mini"
@@ -113,6 +124,13 @@ class Inputs:
         names = [name for name in self.dataset.schema.names if name in wanted]
         return {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
 
+    @property
+    def queried(self) -> dict[str, Any]:
+        """What the outcomes of each test object are kept with: its id, its pixel, and what it is grouped by."""
+        columns = {**self.columns[QUERY_SPLIT], "object_id": self.splits[QUERY_SPLIT].object_ids}
+        names = dict.fromkeys((*OBJECT_COLUMNS, *(grouping.column for grouping in GROUPS.values())))
+        return {name: columns[name] for name in names if name in columns}
+
 
 def evaluate(
     embedder: Embedder,
@@ -126,6 +144,7 @@ def evaluate(
     floors: Sequence[str] = FLOORS,
     previous: Result | None = None,
     must_match: bool = False,
+    outcomes: Path | str | None = None,
     use_cache: bool = True,
     show_progress: ShowProgress = _silent,
 ) -> Result:
@@ -151,6 +170,10 @@ def evaluate(
     previous, must_match
         An earlier result. If it is of the same embedder, data and options, its scores are kept and the missing ones
         computed; if not, it is ignored, or refused with `must_match`.
+    outcomes
+        File to write the outcomes of single objects to, which comparisons need: `outcomes_path` of where the result is
+        written. Where it holds those of `previous`, they are kept with its scores; where it does not, what they belong
+        to is scored again.
     use_cache
         Reuse embeddings from the cache, and keep new ones there.
     show_progress
@@ -209,12 +232,22 @@ def evaluate(
     else:
         with inputs.timed("check"):
             result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
+    stored = set() if previous is None or outcomes is None else find_cells(outcomes, previous)
+    if outcomes is not None:
+        result.scores = [score for score in result.scores if score.part != ALL or _key(score) in stored]
     result.not_applicable = reasons_against(chosen, embedder, inputs, protocols)
     if len(result.not_applicable) == len(chosen):
         reasons = "; ".join(f"{task}: {reason}" for task, reason in result.not_applicable.items())
         raise TaskError(f"no task can be scored on {dataset.info.name}: {reasons}")
     done = {(score.cell, score.part) for score in result.scores}
-    result.scores += _score(embedder, inputs, chosen, protocols, done)
+    with ExitStack() as stack:
+        keep: Keep = discard
+        if outcomes is not None:
+            writer = stack.enter_context(write_outcomes(outcomes, inputs.queried))
+            writer.copy(outcomes, stored & {_key(score) for score in result.scores})
+            keep = writer.keep
+        result.scores += _score(embedder, inputs, chosen, protocols, done, keep)
+    result.outcomes = None if outcomes is None else digest_outcomes(outcomes)
     result.floors = _floors(floors, embedder, inputs, chosen, protocols)
     for name, rows in result.floors.items():
         again = {(row.cell, row.part) for row in rows}
@@ -265,32 +298,37 @@ def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
 
 
 def _score(
-    embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], suite: Suite, done: set[Any] | None = None
+    embedder: Embedder,
+    inputs: Inputs,
+    tasks: Sequence[Task],
+    suite: Suite,
+    done: set[Any] | None = None,
+    keep: Keep = discard,
 ) -> list[Score]:
     """Score the tasks by every protocol on every modality or pair of them, but for the cells that are done."""
-    from astroclip_bench.cells import find_cells
+    from astroclip_bench import cells as possible
 
     todo = {
         use: [cell for cell in cells if cell.identity not in (done or ())]
-        for use, cells in find_cells(tasks, embedder, inputs, suite).items()
+        for use, cells in possible.find_cells(tasks, embedder, inputs, suite).items()
     }
     side = cache(partial(inputs.embed, embedder))
     zero_shot, few_shot = (
         [cell for cell in todo["embeddings"] if cell.is_few_shot == is_few_shot] for is_few_shot in (False, True)
     )
-    scores = _score_embeddings(embedder, inputs, zero_shot, side)
-    scores += _score_few_shot(embedder, inputs, few_shot, side)
-    return scores + _score_predictions(embedder, inputs, todo["predictions"])
+    scores = _score_embeddings(embedder, inputs, zero_shot, side, keep)
+    scores += _score_few_shot(embedder, inputs, few_shot, side, keep)
+    return scores + _score_predictions(embedder, inputs, todo["predictions"], keep)
 
 
 def _score_embeddings(
-    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side]
+    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
 ) -> list[Score]:
     """Score embeddings, pair by pair of modalities: what one pair needs is made once."""
     from astroclip_bench.tasks.scoring import score_pair
 
     modalities = inputs.modalities(embedder)
-    ranked: RankScores = {}
+    ranked: RankCounts = {}
     scores: list[Score] = []
     for pair in [(one, other) for one in modalities for other in modalities]:
         reference, query = pair
@@ -300,12 +338,12 @@ def _score_embeddings(
         train, test = side(REFERENCE_SPLIT, reference), side(QUERY_SPLIT, query)
         searched = side(QUERY_SPLIT, reference)
         with inputs.timed(f"score {embedder.info.name}"):
-            scores += score_pair(todo, train, test, searched, ranked)
+            scores += score_pair(todo, train, test, searched, ranked, keep)
     return scores
 
 
 def _score_few_shot(
-    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side]
+    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
 ) -> list[Score]:
     """Score probes trained on embeddings, reference by reference: what is trained on one is asked about every query."""
     from astroclip_bench.tasks.fewshot import score_reference
@@ -320,11 +358,11 @@ def _score_few_shot(
         selection = {name: side(SELECTION_SPLIT, name) for name in names} if chooses else {}
         what = f"few-shot {embedder.info.name} {reference}"
         with inputs.timed(what), inputs.show_progress(what) as report:
-            scores += score_reference(asked, train, queries, selection, report)
+            scores += score_reference(asked, train, queries, selection, report, keep)
     return scores
 
 
-def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]) -> list[Score]:
+def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], keep: Keep) -> list[Score]:
     """Score what the model itself predicts, from one modality after the other."""
     from astroclip_bench.tasks.scoring import score_prediction
 
@@ -336,7 +374,7 @@ def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell]
             predicted[modality] = inputs.predict(embedder, QUERY_SPLIT, modality)
         columns = (inputs.columns[REFERENCE_SPLIT], inputs.columns[QUERY_SPLIT])
         with inputs.timed(f"score {embedder.info.name}"):
-            scores += score_prediction(task, protocol, modality, predicted[modality][task.target], *columns)
+            scores += score_prediction(task, protocol, modality, predicted[modality][task.target], *columns, keep=keep)
     return scores
 
 
@@ -398,6 +436,10 @@ def _kept(scores: Sequence[Score]) -> list[Score]:
         and score.protocol in PROTOCOLS
         and score.protocol_version == PROTOCOLS[score.protocol].version
     ]
+
+
+def _key(score: Score) -> CellKey:
+    return CellKey(score.task, score.protocol, score.reference, score.query)
 
 
 def _plain(value: Any) -> Any:

@@ -68,7 +68,11 @@ def evaluate_command(
     batch_size: Annotated[str, typer.Option(help="Objects embedded at a time, or auto.")] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Use N objects of each split; marked incomplete.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Result file; results/MODEL--DATA.json if left out.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Result file; results/MODEL--DATA.json if left out. Outcomes of single objects stand beside it as .parquet.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
     resume: Annotated[
@@ -99,6 +103,7 @@ def evaluate_command(
 
     from astroclip_bench.embedders import load_embedder
     from astroclip_bench.evaluation import FLOORS, evaluate
+    from astroclip_bench.results.outcomes import check_replaceable, outcomes_path
     from astroclip_bench.results.record import write_result
     from astroclip_bench.results.table import render
     from astroclip_bench.tasks.registry import select_tasks
@@ -110,6 +115,8 @@ def evaluate_command(
     dataset = open_with_progress(data, revision)
     path = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}.json"
     _check_writable(path)
+    outcomes = outcomes_path(path)
+    check_replaceable(outcomes)
     result = evaluate(
         embedder,
         dataset,
@@ -121,6 +128,7 @@ def evaluate_command(
         floors=FLOORS if floors else (),
         previous=_previous(path, resume),
         must_match=resume is ResumeMode.always,
+        outcomes=outcomes,
         use_cache=resume is not ResumeMode.never,
         show_progress=_show_progress,
     )
@@ -129,7 +137,7 @@ def evaluate_command(
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
         typer.echo(render(result))
-    say(f"written: {path}")
+    say(f"written: {path}, and the outcomes of single objects: {outcomes.name}")
 
 
 def tasks_command(

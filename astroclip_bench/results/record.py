@@ -79,6 +79,8 @@ class Result:
         Scores of the built-in floors on the same data: name -> rows of the same shape.
     not_applicable
         task -> reason, for tasks that this data set or embedder cannot be asked.
+    outcomes
+        Of the file of single objects' outcomes beside the result: version, sha256, number of rows; None without one.
     """
 
     dataset: dict[str, Any]
@@ -93,6 +95,7 @@ class Result:
     options: dict[str, Any] = field(default_factory=dict)
     timings_seconds: dict[str, float] = field(default_factory=dict)
     created: str = ""
+    outcomes: dict[str, Any] | None = None
     result_version: int = RESULT_VERSION
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.datasets.views import lowest_hashes
+from astroclip_bench.results.outcomes import Keep, discard
 from astroclip_bench.results.record import Score
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
 from astroclip_bench.tasks.metrics import Sample
@@ -55,6 +56,7 @@ def score_reference(
     queries: Mapping[str, Side],
     selection: Mapping[str, Side],
     progress: Progress = lambda done, total: None,
+    keep: Keep = discard,
 ) -> list[Score]:
     """Score the probes that are trained on one reference modality.
 
@@ -69,6 +71,8 @@ def score_reference(
         choose the strength of `linear`, for each pair of modalities, and nothing else.
     progress
         Called as ``progress(done, total)`` with numbers of objects that probes are shown.
+    keep
+        Takes the outcomes of single objects, of cells with all labels.
     """
     together: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
@@ -84,7 +88,7 @@ def score_reference(
         predicted = _predict(group, tasks, runs, train, queries, selection, advance)
         for cell in group:
             values = predicted[cell.query][:, :, tasks.index(cell.task)]
-            scores += _score(cell, values, train, queries[cell.query])
+            scores += _score(cell, values, train, queries[cell.query], keep)
     return scores
 
 
@@ -118,7 +122,7 @@ def _choosing(side: Side | None, tasks: Sequence[Task]) -> Labelled | None:
     return side.vectors[rows], labels[rows]
 
 
-def _score(cell: Cell, values: Float64, train: Side, test: Side) -> list[Score]:
+def _score(cell: Cell, values: Float64, train: Side, test: Side, keep: Keep) -> list[Score]:
     """Score predictions (seeds, m)."""
     label = test.columns[target_of(cell.task)]
     known = np.isfinite(label)
@@ -132,6 +136,7 @@ def _score(cell: Cell, values: Float64, train: Side, test: Side) -> list[Score]:
         test.columns,
         known,
         cell.part,
+        keep,
     )
 
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,6 +319,22 @@ def statistic(name: str, scores: Float64) -> Statistic:
         return weighted_median(resamples.cumulative(order), scores[order])
 
     return median
+
+
+def statistics(names: Sequence[str], counts: Counts, pool: int) -> dict[str, Statistic]:
+    """Return the scores of these names over queries in pools of one size, as functions of resamples."""
+    scores = query_scores(counts, pool)
+    return {name: statistic(name, scores[name]) for name in names}
+
+
+def outcomes(counts: Counts, pool: int) -> dict[str, NDArray[Any]]:
+    """Return what is kept of each query: see `astroclip_bench.results.outcomes.OUTCOME_COLUMNS`."""
+    return {
+        "greater": counts.greater,
+        "ties": counts.ties,
+        "rank": 1 + counts.greater + counts.ties / 2,
+        "pool": np.full(len(counts.greater), pool),
+    }
 
 
 def random_floor(pool: int) -> dict[str, float]:

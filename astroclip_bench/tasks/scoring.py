@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.errors import TaskError
+from astroclip_bench.results.outcomes import CellKey, Columns, Keep, discard
 from astroclip_bench.results.record import ALL, Score
 from astroclip_bench.tasks import retrieval
 from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
@@ -34,12 +35,17 @@ class Side:
         return self.columns["healpix"]
 
 
-RankScores = dict[tuple[str, str, str], tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]]
-"""(group, query modality, reference modality) -> rows of the queries, and their scores by name."""
+RankCounts = dict[tuple[str, str, str], tuple[NDArray[np.int64], retrieval.Counts]]
+"""(group, query modality, reference modality) -> rows of the queries, and where their own pairs stand."""
 
 
 def score_pair(
-    asked: Sequence[tuple[Task, str]], train: Side, test: Side, test_as_reference: Side, known: RankScores
+    asked: Sequence[tuple[Task, str]],
+    train: Side,
+    test: Side,
+    test_as_reference: Side,
+    known: RankCounts,
+    keep: Keep = discard,
 ) -> list[Score]:
     """Score tasks by protocols on one pair of modalities.
 
@@ -54,21 +60,23 @@ def score_pair(
     test_as_reference
         The test objects in the reference modality: what retrieval searches.
     known
-        Retrieval scores of pairs seen before; both directions of this one are added.
+        Ranks of pairs of modalities seen before; both directions of this one are added.
+    keep
+        Takes the outcomes of single objects.
     """
     scores: list[Score] = []
     for protocol in dict.fromkeys(name for _, name in asked):
         tasks = [task for task, name in asked if name == protocol]
         knn = [task for task in tasks if task.probe == "knn"]
         if knn:
-            scores += _score_knn(knn, protocol, train, test)
+            scores += _score_knn(knn, protocol, train, test, keep)
         for task in tasks:
             if task.probe == "ranks":
-                scores += _score_ranks(task, protocol, test, test_as_reference, known)
+                scores += _score_ranks(task, protocol, test, test_as_reference, known, keep)
     return scores
 
 
-def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) -> list[Score]:
+def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side, keep: Keep) -> list[Score]:
     """Search the neighbours once, and let them vote on the target of every task."""
     labels = np.stack([train.columns[target_of(task)] for task in tasks], axis=1)
     prediction = knn_regress(train.vectors, labels, test.vectors, get_protocol(protocol))
@@ -77,7 +85,10 @@ def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side) ->
         known = np.isfinite(test.columns[target_of(task)])
         sample = _sample(task, place, prediction, labels[:, place], test, known)
         pair = (train.modality, test.modality)
-        scores += score_samples(task, protocol, pair, task.metrics, [sample], labels[:, place], test.columns, known)
+        train_label = labels[:, place]
+        scores += score_samples(
+            task, protocol, pair, task.metrics, [sample], train_label, test.columns, known, keep=keep
+        )
     return scores
 
 
@@ -88,6 +99,7 @@ def score_prediction(
     prediction: NDArray[np.floating],
     train: Mapping[str, NDArray[Any]],
     test: Mapping[str, NDArray[Any]],
+    keep: Keep = discard,
 ) -> list[Score]:
     """Score what a model itself predicts from a modality.
 
@@ -102,8 +114,8 @@ def score_prediction(
     """
     known = np.isfinite(test[target_of(task)])
     sample = Sample(test[target_of(task)][known], prediction[known].astype(np.float64))
-    pair = (modality, modality)
-    return score_samples(task, protocol, pair, point_metrics(task), [sample], train[target_of(task)], test, known)
+    pair, train_label = (modality, modality), train[target_of(task)]
+    return score_samples(task, protocol, pair, point_metrics(task), [sample], train_label, test, known, keep=keep)
 
 
 def score_samples(
@@ -116,6 +128,7 @@ def score_samples(
     test: Mapping[str, NDArray[Any]],
     known: NDArray[np.bool_],
     part: str = ALL,
+    keep: Keep = discard,
 ) -> list[Score]:
     """Return the rows of a task's metrics on the `known` test objects and on its groups.
 
@@ -125,7 +138,9 @@ def score_samples(
         What each of the seeds of a probe predicts, of the same objects. A score is the mean over them; where there
         are several, their standard deviation follows as a row of its own.
     part
-        The group that all test objects form; those of the task are scored if it is `ALL`.
+        The group that all test objects form; those of the task are scored, and outcomes kept, if it is `ALL`.
+    keep
+        Takes the outcomes of single objects.
     """
     pixels = test["healpix"][known]
     estimates = {part: score(metrics, samples, pixels)}
@@ -133,6 +148,8 @@ def score_samples(
         estimates[part] |= seed_spread(metrics, samples)
     if part == ALL:
         estimates |= score_groups(metrics, samples, pixels, group_masks(task, test, known))
+        for seed, sample in enumerate(samples):
+            keep(CellKey(task.name, protocol, *pair), _outcomes(sample, test[target_of(task)], known), seed)
     return _rows(task, protocol, pair, estimates, {part: _chance(task, train_label, samples[0])})
 
 
@@ -154,6 +171,18 @@ def _sample(
     )
 
 
+def _outcomes(sample: Sample, label: NDArray[Any], known: NDArray[np.bool_]) -> Columns:
+    """Return what is kept of a prediction: columns over all test objects, NaN where the label is not known."""
+    found = {"prediction": sample.prediction}
+    if sample.neighbour_labels is not None:
+        found |= {"pit": sample.pit, "crps": sample.crps}
+    columns = {"label": label}
+    for name, values in found.items():
+        columns[name] = np.full(len(label), np.nan)
+        columns[name][known] = values
+    return columns
+
+
 def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, float | None]:
     """Return what the mean of the reference labels scores, predicted for every object; nothing without labels."""
     if np.isnan(train_label).all():
@@ -169,37 +198,38 @@ def point_metrics(task: Task) -> list[str]:
     return [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
 
 
-def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankScores) -> list[Score]:
+def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankCounts, keep: Keep) -> list[Score]:
     """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`."""
     n = len(test.object_ids)
     rows: list[Score] = []
     unknown = [name for name in task.metrics if name not in retrieval.score_names()]
     if unknown:
         raise TaskError(f"there is no retrieval metric {unknown[0]!r}", f"some of {', '.join(retrieval.score_names())}")
+    pair = (reference.modality, test.modality)
     for group, size in ((ALL, n), (f"pool:{retrieval.POOL_SIZE}", retrieval.POOL_SIZE)):
         if size > n or (group != ALL and size == n):
             continue
         if (group, test.modality, reference.modality) not in known:
-            known |= _rank_scores(group, retrieval.pools(test.object_ids, size), test, reference)
-        members, scores = known[group, test.modality, reference.modality]
-        statistics = {name: retrieval.statistic(name, scores[name]) for name in task.metrics}
-        estimates = bootstrap(statistics, test.pixels[members])
-        floor = retrieval.random_floor(size)
-        rows += _rows(task, protocol, (reference.modality, test.modality), {group: estimates}, {group: floor})
+            known |= _rank_counts(group, retrieval.pools(test.object_ids, size), test, reference)
+        members, counts = known[group, test.modality, reference.modality]
+        if group == ALL:
+            keep(CellKey(task.name, protocol, *pair), retrieval.outcomes(counts, size))
+        estimates = bootstrap(retrieval.statistics(task.metrics, counts, size), test.pixels[members])
+        rows += _rows(task, protocol, pair, {group: estimates}, {group: retrieval.random_floor(size)})
     return rows
 
 
-def _rank_scores(group: str, pools: Sequence[NDArray[np.int64]], test: Side, reference: Side) -> RankScores:
-    """Return the scores of every query of every pool in both directions, which share one matrix product a pool."""
+def _rank_counts(group: str, pools: Sequence[NDArray[np.int64]], test: Side, reference: Side) -> RankCounts:
+    """Return the counts of every query of every pool in both directions, which share one matrix product a pool."""
     scaled = scale(reference.vectors, test.vectors, get_protocol("cosine"))
-    directions: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for pool in pools:
-        counts = retrieval.retrieval_counts(scaled[1][pool], scaled[0][pool])
-        for found, direction in zip(directions, (counts.forward, counts.backward), strict=True):
-            found.append(retrieval.query_scores(direction, len(pool)))
+    found = [retrieval.retrieval_counts(scaled[1][pool], scaled[0][pool]) for pool in pools]
     members = np.concatenate(pools)
     forward, backward = (
-        {name: np.concatenate([scores[name] for scores in found]) for name in found[0]} for found in directions
+        retrieval.Counts(
+            np.concatenate([counts.greater for counts in direction]),
+            np.concatenate([counts.ties for counts in direction]),
+        )
+        for direction in ([one.forward for one in found], [one.backward for one in found])
     )
     return {
         (group, test.modality, reference.modality): (members, forward),
