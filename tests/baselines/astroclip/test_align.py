@@ -99,7 +99,7 @@ def test_starts_from_an_aligned_model(tmp_path):
 
 def test_a_model_without_the_modality_is_refused(tmp_path):
     alone = architecture.build({"encoder": SPECTRUM})
-    path = save_model(tmp_path / "first.pt", "contrastive-mini", 1, {}, alone.state_dict())
+    path = save_model(tmp_path / "first.pt", "another-architecture", 1, {}, alone.state_dict())
     with pytest.raises(EmbedderError, match="has no encoder of 'image'"):
         make(start={"image": str(path)})
 
