@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from astroclip_bench.cli.common import open_with_progress, say
-from astroclip_bench.cli.evaluate import DataOption, DeviceOption, ModelArgument, RevisionOption
+from astroclip_bench.cli.common import (
+    DataOption,
+    DeviceOption,
+    ModelArgument,
+    RevisionOption,
+    find_device,
+    open_with_progress,
+    say,
+    slug,
+)
 from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL
 from astroclip_bench.progress import progress_bar
 
@@ -48,14 +56,13 @@ def analyse_command(
       astroclip-bench analyse model.pt --against photometry --split validation
     """
     from astroclip_bench.analysis.analyse import analyse
-    from astroclip_bench.cli.evaluate import _device, _slug
     from astroclip_bench.embedders import load_embedder
 
-    where = _device(device)
+    where = find_device(device)
     embedder = load_embedder(model or DEFAULT_MODEL, device=where)
     other: Embedder | None = None if against is None else load_embedder(against, device=where)
     dataset = open_with_progress(data, revision)
-    folder = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}-analysis"
+    folder = out or Path("results") / f"{slug(embedder.info.name)}--{slug(dataset.info.name)}-analysis"
     analysis = analyse(
         embedder,
         dataset,

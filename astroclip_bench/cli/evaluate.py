@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from astroclip_bench.cli.common import open_with_progress, say
+from astroclip_bench.cli.common import (
+    DataOption,
+    DeviceOption,
+    ModelArgument,
+    RevisionOption,
+    ThreadsOption,
+    check_writable,
+    find_device,
+    open_with_progress,
+    say,
+    set_threads,
+    slug,
+)
 from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SUITE
 from astroclip_bench.progress import Progress, progress_bar
-
-ModelArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="model.pt, .safetensors, .onnx; stored embeddings (.parquet, .npz, .safetensors); hf://org/name@revision; "
-        "module:factory; or a name (photometry, random-projection, mean). The bundled model if left out.",
-        show_default=False,
-    ),
-]
-DataOption = Annotated[str, typer.Option(help="Name, folder, or Hub id of a data set.")]
-RevisionOption = Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if left out.")]
 
 
 class Dtype(enum.StrEnum):
@@ -98,7 +95,7 @@ def evaluate_command(
       astroclip-bench evaluate mypackage.models:load --limit 500 --format json
     """
     size = _batch_size(batch_size)
-    _set_threads(threads)
+    set_threads(threads)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
 
     from astroclip_bench.embedders import load_embedder
@@ -111,10 +108,10 @@ def evaluate_command(
 
     select_tasks(names)
     get_suite(suite)
-    embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
+    embedder = load_embedder(model or DEFAULT_MODEL, device=find_device(device), dtype=dtype.value)
     dataset = open_with_progress(data, revision)
-    path = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}.json"
-    _check_writable(path)
+    path = out or Path("results") / f"{slug(embedder.info.name)}--{slug(dataset.info.name)}.json"
+    check_writable(path)
     outcomes = outcomes_path(path)
     check_replaceable(outcomes)
     result = evaluate(
@@ -202,10 +199,12 @@ def check_model_command(
     """
     from astroclip_bench.embedders import check_embedder, describe_inputs, load_embedder
 
-    embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device), dtype=dtype.value)
+    embedder = load_embedder(model or DEFAULT_MODEL, device=find_device(device), dtype=dtype.value)
     dataset = None if data is None else open_with_progress(data, revision)
     info = embedder.info
     typer.echo(f"{info.name}: {info.dimension}-d, {', '.join(info.modalities)}, digest {info.digest[:16]}")
+    for modality, targets in info.targets.items():
+        typer.echo(f"predicts from {modality}: {', '.join(targets)}")
     typer.echo(describe_inputs(dataset))
     report = check_embedder(embedder, dataset)
     typer.echo(str(report))
@@ -223,48 +222,6 @@ def _batch_size(text: str) -> int | Any:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--batch-size {text}", "a positive integer, or auto")
     return int(text)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from astroclip_bench.embedders.torch_embedder import require_device
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return require_device(name)
-
-
-def _set_threads(threads: int | None) -> None:
-    """Hold torch and the libraries below numpy to this many threads, for the rest of the process."""
-    if threads is not None:
-        import numpy as np  # noqa: F401 - its libraries must be loaded before they can be held
-        import threadpoolctl
-        import torch
-
-        torch.set_num_threads(threads)
-        threadpoolctl.threadpool_limits(threads)
-
-
-def _slug(name: str) -> str:
-    """Return a name that can stand in a file name."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-
-
-def _check_writable(path: Path) -> None:
-    """Fail now, not after an hour of embedding, if the result cannot be written."""
-    from astroclip_bench.errors import StorageError
-    from astroclip_bench.files import atomic_path
-
-    if path.is_dir():
-        raise StorageError(f"--out {path} is a folder", "a file name", f"use --out {path / 'result.json'}")
-    made = [folder for folder in path.parents if not folder.exists()]
-    probe = path.parent / f".{path.name}.probe"
-    with atomic_path(probe):
-        pass
-    probe.unlink()
-    for folder in made:
-        folder.rmdir()
 
 
 def _previous(path: Path, resume: ResumeMode) -> Any:

@@ -8,8 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from astroclip_bench.cli.common import open_with_progress, say
-from astroclip_bench.cli.evaluate import DataOption, DeviceOption, ModelArgument, RevisionOption, ThreadsOption
+from astroclip_bench.cli.common import (
+    DataOption,
+    DeviceOption,
+    ModelArgument,
+    RevisionOption,
+    ThreadsOption,
+    check_writable,
+    find_device,
+    open_with_progress,
+    say,
+    set_threads,
+    slug,
+)
 from astroclip_bench.evaluation import DEFAULT_DATASET, DEFAULT_MODEL
 from astroclip_bench.progress import progress_bar
 
@@ -43,17 +54,16 @@ def robustness_command(
       astroclip-bench robustness model.pt --data ./desi_legacy --device cuda
       astroclip-bench robustness model.pt --perturbations noise,missing-z --limit 500
     """
-    from astroclip_bench.cli.evaluate import _check_writable, _device, _set_threads, _slug
     from astroclip_bench.embedders import load_embedder
     from astroclip_bench.files import write_json
     from astroclip_bench.robustness import measure_robustness
 
-    _set_threads(threads)
+    set_threads(threads)
     names = None if perturbations is None else [name.strip() for name in perturbations.split(",") if name.strip()]
-    embedder = load_embedder(model or DEFAULT_MODEL, device=_device(device))
+    embedder = load_embedder(model or DEFAULT_MODEL, device=find_device(device))
     dataset = open_with_progress(data, revision)
-    path = out or Path("results") / f"{_slug(embedder.info.name)}--{_slug(dataset.info.name)}-robustness.json"
-    _check_writable(path)
+    path = out or Path("results") / f"{slug(embedder.info.name)}--{slug(dataset.info.name)}-robustness.json"
+    check_writable(path)
     record = measure_robustness(
         embedder,
         dataset,
