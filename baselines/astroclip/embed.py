@@ -6,7 +6,7 @@ Each process embeds its own share of the rows into a part; the first one joins t
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -38,6 +38,8 @@ def embed_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
 ) -> None:
     """Write the embeddings of a data set: object_id, and one column a modality.
+
+    What the model itself predicts stands beside them.
 
     `evaluate` takes the file in place of a model.
 
@@ -82,12 +84,12 @@ def embed_dataset(
     batch_size: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Write the embeddings of some splits as `astroclip_bench.embedders` reads them.
+    """Write the embeddings of some splits, and what the model itself predicts, as `astroclip_bench.embedders` reads them.
 
     Parameters
     ----------
     precision, dtype
-        Of the numbers in the file, and of the embedder's arithmetic (part of what it was loaded with).
+        Of the vectors in the file, and of the embedder's arithmetic (part of what it was loaded with).
     progress
         Called with this process's (done, total) vectors.
 
@@ -100,7 +102,7 @@ def embed_dataset(
     import pyarrow.parquet as pq
 
     from astroclip_bench.datasets import numpy_to_arrow
-    from astroclip_bench.embedders import embed_split
+    from astroclip_bench.embedders import Embeddings, embed_split, predict_split
     from baselines.astroclip.parallel import process_state
 
     state = process_state()
@@ -111,7 +113,9 @@ def embed_dataset(
     if not modalities:
         raise UserError(f"{embedder.info.name} takes none of {', '.join(dataset.modalities)}", "a modality in common")
     views = [_share(dataset.splits[name], state.process_index, state.num_processes) for name in splits]
-    total = len(modalities) * sum(view.rows for view in views)
+    asked: list[tuple[Callable[..., Any], str]] = [(embed_split, name) for name in modalities]
+    asked += [(predict_split, name) for name in modalities if embedder.info.predicts(name)]
+    total = len(asked) * sum(view.rows for view in views)
     done = 0
 
     def report(of_this: int, all_of_this: int) -> None:
@@ -121,8 +125,8 @@ def embed_dataset(
     tables = []
     for view in views:
         columns: dict[str, Any] = {"object_id": pa.array(view.object_ids, pa.string())}
-        for name in modalities:
-            embeddings = embed_split(
+        for ask, name in asked:
+            found = ask(
                 embedder,
                 view,
                 dataset.modalities[name],
@@ -132,7 +136,10 @@ def embed_dataset(
                 cache=False,
                 progress=report,
             )
-            columns[name] = numpy_to_arrow(embeddings.vectors.astype(precision))
+            if isinstance(found, Embeddings):
+                columns[name] = numpy_to_arrow(found.vectors.astype(precision))
+            else:
+                columns |= {f"predicted_{target}_from_{name}": values for target, values in found.items()}
             done += view.rows
         tables.append(pa.table(columns))
     with atomic_path(_part(out, state.process_index)) as temporary:

@@ -12,9 +12,24 @@ from typer.testing import CliRunner
 
 from astroclip_bench.cli.main import app
 from astroclip_bench.datasets import open_dataset
-from astroclip_bench.embedders import embed_split, load_embedder
+from astroclip_bench.embedders import EmbedderInfo, embed_split, load_embedder
+from baselines.astroclip.embed import embed_dataset
 
 MODEL = "random-projection"
+
+
+class Predicting:
+    """A model that says a redshift of spectra."""
+
+    info = EmbedderInfo("predicting", "0" * 64, 2, ("image", "spectrum"), "none", targets={"spectrum": ("redshift",)})
+
+    def embed(self, batch, modality):
+        """Return the same vector for each."""
+        return np.ones((len(next(iter(batch.values()))), 2), np.float32)
+
+    def predict(self, batch, modality):
+        """Return the mean flux."""
+        return {"redshift": batch["flux"].mean(1)}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +82,15 @@ def test_two_processes_write_the_same(pairs, vectors, tmp_path):
     # torchrun gives each process one thread, and sums in another order round otherwise.
     require_equal(out, vectors, ("train", "validation", "test"), tolerance=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two.parquet"]
+
+
+def test_predictions_stand_beside_the_vectors(pairs, tmp_path):
+    dataset = open_dataset(pairs)
+    path = embed_dataset(Predicting(), dataset, tmp_path / "both.parquet", ["test"], precision="float16")
+    stored, view = load_embedder(str(path)), dataset.splits["test"]
+    assert stored.info.targets == {"spectrum": ("redshift",)}
+    found = stored.lookup_prediction(view.object_ids, "spectrum", "redshift")
+    np.testing.assert_allclose(found, np.concatenate([one["flux"].mean(1) for one in view.batches(["flux"], 64)]))
 
 
 @pytest.mark.parametrize(
