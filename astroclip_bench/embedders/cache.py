@@ -14,10 +14,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from astroclip_bench.embedders.protocol import Embedder, Vectors
+from astroclip_bench.embedders.protocol import Embedder, EmbedderInfo, Vectors
 from astroclip_bench.files import atomic_path, cache_dir, digest_strings, write_json
 from astroclip_bench.records import Modality
 
@@ -45,7 +46,22 @@ def cache_key(
     The embedder's name is not among it: two models may share one. `predicted` names the targets where the vectors are
     the model's own predictions.
     """
-    info = embedder.info
+    identity: dict[str, Any] = {"data_digest": data_digest, "split": split, "dtype": dtype, "predicted": predicted}
+    return described_key(embedder.info, code_digest(embedder), modality, object_ids=object_ids, **identity)
+
+
+def described_key(
+    info: EmbedderInfo,
+    code: str,
+    modality: Modality,
+    *,
+    data_digest: str,
+    split: str,
+    object_ids: Sequence[str],
+    dtype: str,
+    predicted: Sequence[str] = (),
+) -> dict[str, object]:
+    """Return the same of an embedder that is known by its description and the digest of its code alone."""
     key: dict[str, object] = {
         "cache_version": CACHE_VERSION,
         "embedder": {
@@ -54,7 +70,7 @@ def cache_key(
             "preprocessing": info.preprocessing,
             "dimension": info.dimension,
             "details": dict(info.details),
-            "code": code_digest(embedder),
+            "code": code,
         },
         "dtype": dtype,
         "data": data_digest,

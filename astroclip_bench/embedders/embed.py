@@ -10,11 +10,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from astroclip_bench.embedders.cache import PartStore, cache_key
+from astroclip_bench.embedders.cache import PartStore, cache_key, described_key
 from astroclip_bench.embedders.halving import Halving
 from astroclip_bench.embedders.protocol import (
     Arrays,
     Embedder,
+    EmbedderInfo,
     Predictions,
     Predictor,
     Vectors,
@@ -161,6 +162,39 @@ def predict_split(
         store = PartStore(cache_key(embedder, modality, object_ids=ids, predicted=targets, **identity), ids)
     values = _run(ask, len(targets), split, modality, store, report)
     return {target: values[:, place] for place, target in enumerate(targets)}
+
+
+def read_cached(
+    info: EmbedderInfo,
+    code: str,
+    split: Split,
+    modality: Modality,
+    *,
+    data_digest: str,
+    dtype: str,
+    predicted: Sequence[str] = (),
+) -> npt.NDArray[np.float32] | None:
+    """Return the vectors (n, d) that the cache holds of an embedder, in the order of the split's ids, without loading it.
+
+    Parameters
+    ----------
+    info, code
+        The embedder's description and the digest of its code, as a result names them.
+    predicted
+        Targets, where its predictions (n, t) are wanted and not its vectors.
+
+    Returns
+    -------
+    numpy.ndarray
+        Or None, where a row is missing.
+    """
+    ids = list(split.object_ids)
+    identity: dict[str, Any] = {"data_digest": data_digest, "split": split.name, "dtype": dtype}
+    key = described_key(info, code, modality, object_ids=ids, predicted=predicted, **identity)
+    width = len(predicted) or info.dimension
+    vectors, done = np.zeros((len(ids), width), np.float32), np.zeros(len(ids), bool)
+    PartStore(key, ids).load_into(vectors, done)
+    return vectors if done.all() else None
 
 
 def _size(batch_size: int | Literal["auto"], embedder: Embedder, modality: Modality) -> int:

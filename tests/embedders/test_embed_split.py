@@ -10,7 +10,7 @@ import pytest
 
 from astroclip_bench.embedders import EmbedderInfo, embed, embed_split, load_embedder
 from astroclip_bench.embedders.cache import code_digest
-from astroclip_bench.embedders.embed import auto_batch_size
+from astroclip_bench.embedders.embed import auto_batch_size, read_cached
 from astroclip_bench.errors import EmbedderError
 from astroclip_bench.records import image_modality, photometry_modality, spectrum_modality
 
@@ -74,6 +74,17 @@ def test_the_second_time_nothing_is_read_or_embedded(split, dataset, own_cache):
     np.testing.assert_array_equal(run(again, split, dataset, batch_size=8).vectors, first.vectors)
     assert (again.handed, split.read) == (0, read)
     assert run(_Sums(), split, dataset, cache=False).vectors.tolist() == first.vectors.tolist()
+
+
+def test_the_cache_is_read_by_a_description_alone(split, dataset, own_cache):
+    embedder, image = _Sums(), dataset.modalities["image"]
+    known = {"data_digest": DATA, "dtype": "float32"}
+    assert read_cached(embedder.info, code_digest(embedder), split, image, **known) is None
+    vectors = run(embedder, split, dataset).vectors
+    found = read_cached(embedder.info, code_digest(embedder), split, image, **known)
+    assert np.array_equal(found, vectors)
+    assert read_cached(embedder.info, "0" * 32, split, image, **known) is None
+    assert read_cached(embedder.info, code_digest(embedder), split, image, **known, predicted=["redshift"]) is None
 
 
 def test_without_the_cache_nothing_is_written(split, dataset, own_cache):
