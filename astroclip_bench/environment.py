@@ -27,6 +27,7 @@ PACKAGES = (
     "bagpipes",
     "onnxruntime",
     "matplotlib",
+    "umap-learn",
 )
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.errors import MissingExtraError
-from astroclip_bench.files import atomic_path
+from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure, styled
 from baselines.astroclip.scored import COMPARED, compared_scores, pair_name
 
 if TYPE_CHECKING:
     from astroclip_bench.results.record import Result, Score
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
-"""Of Okabe and Ito (2008), which the colour-blind tell apart."""
-MARKERS = "osD^vPX*"
-WIDTH_INCH, HEIGHT_INCH = 7.2, 2.9  # two columns of a journal
-TITLES = {("redshift", "r2"): "Redshift, $R^2$", ("stellar-mass", "r2"): "Stellar mass, $R^2$"}
+HEIGHT_INCH = 2.9
+TITLES = {("redshift", "r2"): "Redshift, R²", ("stellar-mass", "r2"): "Stellar mass, R²"}
 
 
 def plot_sweep(key: str, results: Mapping[str, Result]) -> Any:
@@ -26,11 +21,12 @@ def plot_sweep(key: str, results: Mapping[str, Result]) -> Any:
     Numbers stand on a logarithmic axis of base 2 where all are positive powers of it, on a linear one otherwise; words
     stand side by side. Dashed lines are the floors of the first result.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "train") from error
-    figure = Figure(figsize=(WIDTH_INCH, HEIGHT_INCH), layout="constrained")
+    with styled("train"):
+        return _plot(key, results)
+
+
+def _plot(key: str, results: Mapping[str, Result]) -> Any:
+    figure = new_figure(HEIGHT_INCH)
     places, powers = _places(list(results))
     first = next(iter(results.values()))
     panels = figure.subplots(1, len(COMPARED), squeeze=False)[0]
@@ -43,35 +39,24 @@ def plot_sweep(key: str, results: Mapping[str, Result]) -> Any:
             best = [row.value for row in rows if (row.task, row.metric, row.group) == (task, metric, "all")]
             known = [value for value in best if value is not None]
             if known and max(known) > 0:
-                axes.axhline(max(known), color="0.45", linestyle="--", linewidth=0.8)
-                axes.annotate(
-                    floor, (1, max(known)), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=6
-                )
-        axes.set_title(TITLES.get((task, metric), f"{task.capitalize()}, {metric}"), size=8)
-        axes.set_xlabel(key.rpartition(".")[2].replace("_", " "), size=8)
+                axes.axhline(max(known), color=GUIDE, linestyle="--", linewidth=0.8)
+                at = ("axes fraction", "data")
+                axes.annotate(as_text(floor), (1, max(known)), xycoords=at, ha="right", va="bottom", size=6)
+        axes.set_title(TITLES.get((task, metric), f"{task.capitalize()}, {metric}"))
+        axes.set_xlabel(as_text(key.rpartition(".")[2].replace("_", " ")))
         if powers:
             axes.set_xscale("log", base=2)
-        axes.set_xticks(list(places.values()), list(places))
+        axes.set_xticks(list(places.values()), list(map(as_text, places)))
         axes.minorticks_off()
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.3, linewidth=0.5)
+        axes.grid()
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     data = first.dataset
     kind = "SIMULATED data" if data["simulated"] else "real data"
-    figure.suptitle(f"{data['name']} ({kind}): reference -> query, bands are 95 % intervals", size=8)
+    figure.suptitle(f"{as_text(data['name'])} ({kind}): reference -> query, bands are 95 % intervals")
     return figure
-
-
-def save_figure(figure: Any, stem: Path) -> list[Path]:
-    """Write a figure as PNG and PDF beside one another."""
-    paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for path in paths:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=200, format=path.suffix[1:])
-    return paths
 
 
 def _places(values: list[str]) -> tuple[dict[str, float], bool]:
@@ -96,9 +81,7 @@ def _lines(results: Mapping[str, Result], task: str, metric: str) -> dict[str, d
 
 def _draw_line(axes: Any, places: list[float], scores: list[Score], name: str, number: int) -> None:
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-    axes.plot(
-        places, [score.value for score in scores], color=colour, marker=marker, markersize=3.5, lw=1.2, label=name
-    )
+    axes.plot(places, [score.value for score in scores], color=colour, marker=marker, label=name)
     with_interval = [
         (place, score.low, score.high) for place, score in zip(places, scores, strict=True) if score.low is not None
     ]

@@ -54,9 +54,10 @@ def sweep_command(
     from functools import partial
 
     from astroclip_bench.cli.common import open_with_progress
+    from astroclip_bench.figure_style import save_figure
     from astroclip_bench.progress import progress_bar
     from baselines.astroclip.config import read_recipe
-    from baselines.astroclip.figures import plot_sweep, save_figure
+    from baselines.astroclip.figures import plot_sweep
     from baselines.astroclip.parallel import process_state
     from baselines.astroclip.scored import score_model
     from baselines.astroclip.train import MODEL, run_recipe

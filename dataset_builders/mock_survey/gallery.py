@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from astroclip_bench.figure_style import LINES_ANGSTROM
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import wavelength_angstrom
 from dataset_builders.display import dr2_rgb
@@ -24,11 +25,6 @@ MONTAGE_ROWS, MONTAGE_COLUMNS = 5, 8
 SPECTRA = 6
 SMOOTH_PIXELS = 5
 READ_ROWS = 256
-LINES_ANGSTROM = {
-    "[O II]": 3728.5, "K": 3934.8, "H": 3969.6, "Hδ": 4102.9, "G": 4305.6, "Hβ": 4862.7, "[O III]": 5008.2,
-    "Mg b": 5176.6, "Na D": 5895.6, "Hα": 6564.6, "[S II]": 6725.0,
-}  # fmt: skip
-"""Vacuum wavelengths."""
 LABELS = ("redshift", "log_stellar_mass", "log_ssfr", "mag_r", "snr")
 
 
