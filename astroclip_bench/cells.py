@@ -9,6 +9,9 @@ import numpy as np
 
 from astroclip_bench.results.record import ALL, LABELS
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
+from astroclip_bench.tasks.inmodal import NEIGHBOURS
+from astroclip_bench.tasks.labels import label_of, needed_labels
+from astroclip_bench.tasks.lookalikes import LOOKALIKES, has_all
 from astroclip_bench.tasks.protocols import get_protocol
 from astroclip_bench.tasks.retrieval import SMALLEST_POOL
 from astroclip_bench.tasks.suites import Suite
@@ -76,9 +79,9 @@ def find_cells(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs, suite:
 
 def _label_counts(task: Task, protocol: str, inputs: Inputs, suite: Suite) -> list[int]:
     """Return the numbers of labels, below that of all, at which a protocol is scored besides."""
-    if task.probe != "knn" or task.target is None or protocol not in suite.curves:
+    if task.probe != "regress" or protocol not in suite.curves:
         return []
-    known = int(np.isfinite(inputs.columns["train"][task.target]).sum())
+    known = int(np.isfinite(label_of(task, inputs.columns["train"])).sum())
     return [count for count in suite.label_counts if count < known]
 
 
@@ -118,15 +121,36 @@ def _reason_for_no_pair(task: Task, embedder: Embedder, inputs: Inputs) -> str:
 
 def _reason_against(task: Task, use: str, inputs: Inputs) -> str | None:
     """Return why the data set does not allow a task to be scored by protocols of one use, or None."""
+    missing = [name for name in needed_labels(task) if name not in inputs.dataset.labels]
+    if missing:
+        return f"the data set has no label {missing[0]}"
     if task.target is None:
-        rows = inputs.splits["test"].rows
-        return None if rows >= SMALLEST_POOL else f"a search among {rows} test object tells nothing"
-    if task.target not in inputs.dataset.labels:
-        return f"the data set has no label {task.target}"
+        return _reason_against_search(task, inputs)
+    if task.probe == "agree":
+        return _reason_against_count(task, "test", NEIGHBOURS + 1, inputs)
     protocols = [get_protocol(name) for name in task.protocols]
     voters = max((protocol.k or 0 for protocol in protocols if protocol.uses == use), default=0)
     for split, needed in (("train", voters), ("test", MINIMUM_OBJECTS)):
-        known = int(np.isfinite(inputs.columns[split][task.target].astype(float)).sum())
-        if known < needed:
-            return f"{known} {split} objects have the label {task.target}, and it takes {needed}"
+        reason = _reason_against_count(task, split, needed, inputs)
+        if reason:
+            return reason
     return None
+
+
+def _reason_against_search(task: Task, inputs: Inputs) -> str | None:
+    missing = [name for name in task.matched if name not in inputs.columns["test"]]
+    if missing:
+        return f"the data set has no column {missing[0]}"
+    if task.matched:
+        rows, needed = int(has_all(inputs.columns["test"], task.matched).sum()), LOOKALIKES
+        columns = " and ".join(task.matched)
+        return None if rows >= needed else f"{rows} test objects have {columns}, and it takes {needed}"
+    rows = inputs.splits["test"].rows
+    return None if rows >= SMALLEST_POOL else f"a search among {rows} test object tells nothing"
+
+
+def _reason_against_count(task: Task, split: str, needed: int, inputs: Inputs) -> str | None:
+    known = int(np.isfinite(label_of(task, inputs.columns[split])).sum())
+    if known >= needed:
+        return None
+    return f"{known} {split} objects have the label {task.target}, and it takes {needed}"

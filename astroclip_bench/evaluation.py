@@ -29,7 +29,7 @@ from astroclip_bench.results.outcomes import (
     write_outcomes,
 )
 from astroclip_bench.results.record import ALL, Result, Score
-from astroclip_bench.tasks.registry import all_tasks, select_tasks
+from astroclip_bench.tasks.registry import all_tasks
 from astroclip_bench.tasks.task import GROUPS, Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from astroclip_bench.cells import Cell
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.tasks.scoring import RankCounts, Side
+    from astroclip_bench.tasks.rows import Side
+    from astroclip_bench.tasks.searches import RankCounts
     from astroclip_bench.tasks.suites import Suite
 
 DEFAULT_MODEL = "astroclip-mini"
@@ -92,7 +93,7 @@ class Inputs:
     def embed(self, embedder: Embedder, split: str, modality: str) -> Side:
         """Return the embeddings of a split, from the cache where they are there, with the labels of its rows."""
         from astroclip_bench.embedders import embed_split
-        from astroclip_bench.tasks.scoring import Side
+        from astroclip_bench.tasks.rows import Side
 
         embeddings = self._ask(embed_split, "embed", embedder, split, modality)
         return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split])
@@ -159,10 +160,10 @@ def evaluate(
         split, retrieval is scored alone. The validation split, where there is one, decides how strongly trained probes
         are regularised.
     tasks
-        Names of tasks; all of them by default. With fewer, the result is marked incomplete.
+        Names of tasks; all of the suite by default. Without those of the default suite, the result is marked incomplete.
     suite
-        Name in `astroclip_bench.tasks.suites.SUITES`: which protocols are run. A result of the default suite is
-        complete; scores of others that `previous` holds are kept.
+        Name in `astroclip_bench.tasks.suites.SUITES`: which tasks and protocols are run. A result of the default suite
+        is complete; scores of others that `previous` holds are kept.
     limit
         Use this many objects of each split, chosen by hash of their ids; the result is marked incomplete.
     floors
@@ -201,7 +202,8 @@ def evaluate(
     from astroclip_bench.tasks.bootstrap import REPLICATES, SEED
     from astroclip_bench.tasks.suites import get_suite
 
-    chosen, protocols = select_tasks(tasks), get_suite(suite)
+    protocols = get_suite(suite)
+    chosen = protocols.tasks(tasks)
     inputs = Inputs(dataset, _splits(dataset, limit), batch_size, dtype, use_cache, show_progress)
     if not any(embedder.info.takes(name) for name in dataset.modalities):
         raise DataError(
@@ -275,7 +277,7 @@ def _alpha_sources(inputs: Inputs) -> dict[str, str]:
     """Return on what the strength of a ridge regression on all train labels is chosen, by target."""
     from astroclip_bench.tasks.fewshot import alpha_source
 
-    numbers = {task.target for task in all_tasks().values() if task.probe == "knn"}
+    numbers = {task.target for task in all_tasks().values() if task.probe == "regress"}
     labels = inputs.columns.get(SELECTION_SPLIT, {})
     return {name: alpha_source(labels.get(name)) for name in inputs.dataset.labels if name in numbers}
 
@@ -397,7 +399,7 @@ def _why_incomplete(result: Result, chosen: Sequence[Task]) -> list[str]:
     because = []
     if result.options["limit"] is not None:
         because.append(f"--limit {result.options['limit']}")
-    unasked = [name for name in all_tasks() if name not in {task.name for task in chosen}]
+    unasked = [name for name, task in all_tasks().items() if task.core and task not in chosen]
     unasked = [name for name in unasked if not result.find(task=name)]
     if unasked:
         because.append(f"tasks not asked for: {', '.join(unasked)}")

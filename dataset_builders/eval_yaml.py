@@ -18,6 +18,7 @@ from astroclip_bench.datasets.manifest import Manifest
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import CONFIG_NAME, read_schema
 from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
+from astroclip_bench.tasks.labels import needed_labels
 from astroclip_bench.tasks.task import Task
 
 EVAL_NAME = "eval.yaml"
@@ -54,5 +55,5 @@ def eval_metadata(schema: pa.Schema, manifest: Manifest) -> dict[str, Any]:
 
 
 def _applies(task: Task, columns: list[str], modalities: list[str]) -> bool:
-    """Say whether the data set has the task's label, and modalities enough to make a pair of."""
-    return (task.target is None or task.target in columns) and bool(task.pairs(modalities))
+    """Say whether the data set has the columns that the task needs, and modalities enough to make a pair of."""
+    return {*needed_labels(task), *task.matched} <= set(columns) and bool(task.pairs(modalities))

@@ -53,9 +53,13 @@ def evaluate_command(
     model: ModelArgument = None,
     data: DataOption = DEFAULT_DATASET,
     revision: RevisionOption = None,
-    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas; all of them if left out.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas; all of the suite if left out.")] = None,
     suite: Annotated[
-        str, typer.Option(help="zero-shot; or full: probes trained on the embeddings too, and label-efficiency curves.")
+        str,
+        typer.Option(
+            help="zero-shot: the core tasks; or full: morphology and others too, probes trained on the embeddings, and "
+            "label-efficiency curves."
+        ),
     ] = DEFAULT_SUITE,
     device: DeviceOption = "auto",
     dtype: Annotated[Dtype, typer.Option(help="float32 is reproducible; bf16 is faster where hardware has it.")] = (
@@ -161,6 +165,7 @@ def tasks_command(
     rows = [
         (
             task.name,
+            "yes" if task.core else "no",
             task.version,
             task.target or "-",
             task.unit or "-",
@@ -169,8 +174,8 @@ def tasks_command(
         )
         for task in tasks
     ]
-    headers = ["task", "version", "target", "unit", "protocols", "metrics (first is primary)"]
-    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, 20, 60]))
+    headers = ["task", "core", "version", "target", "unit", "protocols", "metrics (first is primary)"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 20, 60]))
     for suite in SUITES.values():
         counts = ", ".join(f"{count:,}" for count in suite.label_counts)
         curve = f"; {', '.join(suite.curves)} also at {counts} labels" if counts else ""

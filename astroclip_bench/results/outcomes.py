@@ -2,8 +2,8 @@
 
 One row for each test object, cell (task, protocol, reference and query modality) and seed of a probe, with the columns of
 the data set that objects are resampled and grouped by. Every score on the test split that a result holds for its
-embedder can be computed again from them, and two models compared object by object. Scores on fewer labels, in pools, and
-of floors have no rows.
+embedder can be computed again from them, and two models compared object by object. Scores on fewer labels, in pools of
+look-alikes and others, of what neighbours have in common, and of floors have no rows.
 
 Whoever scores a cell calls a `Keep` with it. The rows go to disk as they come.
 """

@@ -26,12 +26,10 @@ def headline_scores(result: Result) -> list[Score]:
     for task, protocol, metric in HEADLINE:
         shown += result.find(task=task, protocol=protocol, metric=metric, group=ALL)
     named = {task for task, _, _ in HEADLINE}
-    first: dict[str, tuple[str, str]] = {}
-    for score in result.scores:
-        if score.task not in named and score.group == ALL:
-            protocol, metric = first.setdefault(score.task, (score.protocol, score.metric))
-            if (score.protocol, score.metric) == (protocol, metric):
-                shown.append(score)
+    others = [score for score in result.scores if score.task not in named and score.group == ALL]
+    for task in dict.fromkeys(score.task for score in others):
+        rows = [score for score in others if score.task == task]
+        shown += [row for row in rows if (row.protocol, row.metric) == (rows[0].protocol, rows[0].metric)]
     return shown
 
 
@@ -150,7 +148,7 @@ def _worst(result: Result, score: Score) -> str:
 
 def _direction(metric: str) -> str:
     from astroclip_bench.tasks.metrics import METRICS
-    from astroclip_bench.tasks.retrieval import direction_of
+    from astroclip_bench.tasks.searches import direction_of
 
     return METRICS[metric].direction if metric in METRICS else direction_of(metric)
 

@@ -18,13 +18,16 @@ from astroclip_bench.datasets.views import lowest_hashes
 from astroclip_bench.results.outcomes import Keep, discard
 from astroclip_bench.results.record import Score
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
+from astroclip_bench.tasks.classification import indicators, largest
+from astroclip_bench.tasks.labels import label_of
 from astroclip_bench.tasks.metrics import Sample
 from astroclip_bench.tasks.mlp import EPOCHS, fit_mlp
 from astroclip_bench.tasks.neighbours import Progress
 from astroclip_bench.tasks.probes import knn_regress
 from astroclip_bench.tasks.protocols import Protocol, get_protocol
 from astroclip_bench.tasks.ridge import fit_ridge
-from astroclip_bench.tasks.scoring import Side, point_metrics, score_samples, target_of
+from astroclip_bench.tasks.rows import Side
+from astroclip_bench.tasks.scoring import point_metrics, score_samples
 from astroclip_bench.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -76,9 +79,10 @@ def score_reference(
     """
     together: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        # Targets known for the same objects are trained at once.
-        known = [np.isfinite(_labels(side, [cell.task])) for side in (train, *selection.values())]
-        key = (cell.protocol, cell.labels, *(mask.tobytes() for mask in known))
+        # Numbers known for the same objects are trained at once; the classes of a question are several already.
+        known = [np.isfinite(label_of(cell.task, side.columns)) for side in (train, *selection.values())]
+        question = cell.task.name if cell.task.classes else None
+        key = (cell.protocol, cell.labels, question, *(mask.tobytes() for mask in known))
         together.setdefault(key, []).append(cell)
     plans = [(group, _runs(group[0], train)) for group in together.values()]
     advance = _counter(progress, sum(_cost(group[0], runs) for group, runs in plans))
@@ -87,8 +91,9 @@ def score_reference(
         tasks = list(dict.fromkeys(cell.task for cell in group))
         predicted = _predict(group, tasks, runs, train, queries, selection, advance)
         for cell in group:
-            values = predicted[cell.query][:, :, tasks.index(cell.task)]
-            scores += _score(cell, values, train, queries[cell.query], keep)
+            values, train_label = predicted[cell.query], label_of(cell.task, train.columns)
+            one = largest(values, train_label) if cell.task.classes else values[:, :, tasks.index(cell.task)]
+            scores += _score(cell, one, train_label, queries[cell.query], keep)
     return scores
 
 
@@ -101,7 +106,10 @@ def _predict(
     selection: Mapping[str, Side],
     advance: Callable[[int], None],
 ) -> dict[str, Float64]:
-    """Train probes on the targets of `tasks`; return their predictions (seeds, m, t) by query modality."""
+    """Train probes on the targets of `tasks`; return their predictions (seeds, m, t) by query modality.
+
+    The targets are several numbers, or the classes of one question.
+    """
     protocol = get_protocol(cells[0].protocol)
     labels = _labels(train, tasks)
     found: dict[str, list[Float64]] = {cell.query: [] for cell in cells}
@@ -122,9 +130,9 @@ def _choosing(side: Side | None, tasks: Sequence[Task]) -> Labelled | None:
     return side.vectors[rows], labels[rows]
 
 
-def _score(cell: Cell, values: Float64, train: Side, test: Side, keep: Keep) -> list[Score]:
+def _score(cell: Cell, values: Float64, train_label: Float64, test: Side, keep: Keep) -> list[Score]:
     """Score predictions (seeds, m)."""
-    label = test.columns[target_of(cell.task)]
+    label = label_of(cell.task, test.columns)
     known = np.isfinite(label)
     return score_samples(
         cell.task,
@@ -132,7 +140,7 @@ def _score(cell: Cell, values: Float64, train: Side, test: Side, keep: Keep) -> 
         (cell.reference, cell.query),
         point_metrics(cell.task),
         [Sample(label[known], one[known]) for one in values],
-        train.columns[target_of(cell.task)],
+        train_label,
         test.columns,
         known,
         cell.part,
@@ -141,7 +149,9 @@ def _score(cell: Cell, values: Float64, train: Side, test: Side, keep: Keep) -> 
 
 
 def _labels(side: Side, tasks: Sequence[Task]) -> Float64:
-    return np.stack([side.columns[target_of(task)] for task in tasks], axis=1)
+    if tasks[0].classes:
+        return indicators(label_of(tasks[0], side.columns), tasks[0].classes)
+    return np.stack([label_of(task, side.columns) for task in tasks], axis=1)
 
 
 def _known(label: Float64) -> Int64:
@@ -149,7 +159,7 @@ def _known(label: Float64) -> Int64:
 
 
 def _runs(cell: Cell, train: Side) -> list[Run]:
-    known = _known(train.columns[target_of(cell.task)])
+    known = _known(label_of(cell.task, train.columns))
     if cell.labels is None:
         return [(known, SEEDS)]
     ids = [train.object_ids[row] for row in known]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.errors import TaskError
+from astroclip_bench.tasks import classification
 from astroclip_bench.tasks.bootstrap import (
     MINIMUM_OBJECTS,
     Estimate,
@@ -262,6 +263,8 @@ class Metric:
         From sample and resamples to one value per resample.
     needs_distribution
         Whether the predictive distribution of a k-NN probe is needed.
+    of_classes
+        Whether labels and predictions are classes (see `astroclip_bench.tasks.classification`), not measurements.
     """
 
     name: str
@@ -270,6 +273,7 @@ class Metric:
     unit: Literal["target", ""]
     function: Callable[[Sample, Resamples], Float64]
     needs_distribution: bool = False
+    of_classes: bool = False
 
     def of(self, sample: Sample) -> Statistic:
         """Return the metric as a function of resamples of `sample`."""
@@ -305,6 +309,31 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 "target",
                 _crps,
                 needs_distribution=True,
+            ),
+            Metric(
+                "balanced_accuracy",
+                "higher",
+                "mean over the classes of the share of their objects that are found",
+                "",
+                classification.balanced_accuracy,
+                of_classes=True,
+            ),
+            Metric("accuracy", "higher", "share of right classes", "", classification.accuracy, of_classes=True),
+            Metric(
+                "weighted_f1",
+                "higher",
+                "F1 score of each class, averaged by number of objects",
+                "",
+                classification.weighted_f1,
+                of_classes=True,
+            ),
+            Metric(
+                "macro_f1",
+                "higher",
+                "F1 score of each class, averaged",
+                "",
+                classification.macro_f1,
+                of_classes=True,
             ),
         )
     }

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.errors import TaskError
 from astroclip_bench.results.outcomes import CellKey, Columns, Keep, discard
 from astroclip_bench.results.record import ALL, Score
-from astroclip_bench.tasks import retrieval
-from astroclip_bench.tasks.bootstrap import Estimate, bootstrap
+from astroclip_bench.tasks import classification
+from astroclip_bench.tasks.labels import label_of
 from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups, seed_spread
 from astroclip_bench.tasks.probes import Prediction, knn_regress
-from astroclip_bench.tasks.protocols import get_protocol, scale
-from astroclip_bench.tasks.task import GROUPS, Grouping, Task
-
-
-@dataclass(frozen=True)
-class Side:
-    """The objects of one split seen in one modality: embeddings (n, d), ids, and columns of the data set, each (n,)."""
-
-    modality: str
-    vectors: NDArray[np.float32]
-    object_ids: list[str]
-    columns: Mapping[str, NDArray[Any]]
-
-    @property
-    def pixels(self) -> NDArray[np.int64]:
-        """HEALPix pixel of each object: what the bootstrap resamples."""
-        return self.columns["healpix"]
-
-
-RankCounts = dict[tuple[str, str, str], tuple[NDArray[np.int64], retrieval.Counts]]
-"""(group, query modality, reference modality) -> rows of the queries, and where their own pairs stand."""
+from astroclip_bench.tasks.protocols import get_protocol
+from astroclip_bench.tasks.rows import Side, group_masks, score_rows
+from astroclip_bench.tasks.searches import RankCounts, score_lookalikes, score_neighbours, score_ranks
+from astroclip_bench.tasks.task import Task
 
 
 def score_pair(
@@ -67,22 +48,28 @@ def score_pair(
     scores: list[Score] = []
     for protocol in dict.fromkeys(name for _, name in asked):
         tasks = [task for task, name in asked if name == protocol]
-        knn = [task for task in tasks if task.probe == "knn"]
-        if knn:
-            scores += _score_knn(knn, protocol, train, test, keep)
+        numbers = [task for task in tasks if task.probe == "regress"]
+        if numbers:
+            scores += _score_knn(numbers, protocol, train, test, keep)
         for task in tasks:
-            if task.probe == "ranks":
-                scores += _score_ranks(task, protocol, test, test_as_reference, known, keep)
+            if task.probe == "classify":
+                scores += _score_votes(task, protocol, train, test, keep)
+            if task.probe == "ranks" and not task.matched:
+                scores += score_ranks(task, protocol, test, test_as_reference, known, keep)
+            if task.probe == "ranks" and task.matched:
+                scores += score_lookalikes(task, protocol, test, test_as_reference)
+            if task.probe == "agree":
+                scores += score_neighbours(task, protocol, test)
     return scores
 
 
 def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side, keep: Keep) -> list[Score]:
     """Search the neighbours once, and let them vote on the target of every task."""
-    labels = np.stack([train.columns[target_of(task)] for task in tasks], axis=1)
+    labels = np.stack([label_of(task, train.columns) for task in tasks], axis=1)
     prediction = knn_regress(train.vectors, labels, test.vectors, get_protocol(protocol))
     scores: list[Score] = []
     for place, task in enumerate(tasks):
-        known = np.isfinite(test.columns[target_of(task)])
+        known = np.isfinite(label_of(task, test.columns))
         sample = _sample(task, place, prediction, labels[:, place], test, known)
         pair = (train.modality, test.modality)
         train_label = labels[:, place]
@@ -90,6 +77,17 @@ def _score_knn(tasks: Sequence[Task], protocol: str, train: Side, test: Side, ke
             task, protocol, pair, task.metrics, [sample], train_label, test.columns, known, keep=keep
         )
     return scores
+
+
+def _score_votes(task: Task, protocol: str, train: Side, test: Side, keep: Keep) -> list[Score]:
+    """Let the neighbours vote on an answer in words."""
+    train_label, label = label_of(task, train.columns), label_of(task, test.columns)
+    shares = classification.indicators(train_label, task.classes)
+    votes = knn_regress(train.vectors, shares, test.vectors, get_protocol(protocol)).values
+    known = np.isfinite(label)
+    sample = Sample(label[known], classification.largest(votes, train_label)[known])
+    pair = (train.modality, test.modality)
+    return score_samples(task, protocol, pair, task.metrics, [sample], train_label, test.columns, known, keep=keep)
 
 
 def score_prediction(
@@ -112,9 +110,10 @@ def score_prediction(
     train, test
         Columns of the two splits; of the first, the labels alone are used, for what chance gives.
     """
-    known = np.isfinite(test[target_of(task)])
-    sample = Sample(test[target_of(task)][known], prediction[known].astype(np.float64))
-    pair, train_label = (modality, modality), train[target_of(task)]
+    label = label_of(task, test)
+    known = np.isfinite(label)
+    sample = Sample(label[known], prediction[known].astype(np.float64))
+    pair, train_label = (modality, modality), label_of(task, train)
     return score_samples(task, protocol, pair, point_metrics(task), [sample], train_label, test, known, keep=keep)
 
 
@@ -149,14 +148,8 @@ def score_samples(
     if part == ALL:
         estimates |= score_groups(metrics, samples, pixels, group_masks(task, test, known))
         for seed, sample in enumerate(samples):
-            keep(CellKey(task.name, protocol, *pair), _outcomes(sample, test[target_of(task)], known), seed)
-    return _rows(task, protocol, pair, estimates, {part: _chance(task, train_label, samples[0])})
-
-
-def target_of(task: Task) -> str:
-    """Return the label that a task predicts; it must have one."""
-    assert task.target is not None
-    return task.target
+            keep(CellKey(task.name, protocol, *pair), _outcomes(task, sample, known), seed)
+    return score_rows(task, protocol, pair, estimates, {part: _chance(task, train_label, samples[0])})
 
 
 def _sample(
@@ -164,124 +157,46 @@ def _sample(
 ) -> Sample:
     needs_distribution = any(metric.needs_distribution for metric in get_metrics(task.metrics))
     return Sample(
-        test.columns[target_of(task)][known],
+        label_of(task, test.columns)[known],
         prediction.values[known, place],
         train_label[prediction.neighbours[place][known]] if needs_distribution else None,
         prediction.weights[place][known] if needs_distribution else None,
     )
 
 
-def _outcomes(sample: Sample, label: NDArray[Any], known: NDArray[np.bool_]) -> Columns:
-    """Return what is kept of a prediction: columns over all test objects, NaN where the label is not known."""
-    found = {"prediction": sample.prediction}
+def _outcomes(task: Task, sample: Sample, known: NDArray[np.bool_]) -> Columns:
+    """Return what is kept of a prediction: columns over all test objects, empty where the label is not known."""
+    if task.classes:
+        names = np.array(task.classes, dtype=object)
+        found = {"label_class": sample.label, "predicted_class": sample.prediction}
+        return {name: _spread(names[places.astype(int)], known, None) for name, places in found.items()}
+    found = {"label": sample.label, "prediction": sample.prediction}
     if sample.neighbour_labels is not None:
         found |= {"pit": sample.pit, "crps": sample.crps}
-    columns = {"label": label}
-    for name, values in found.items():
-        columns[name] = np.full(len(label), np.nan)
-        columns[name][known] = values
-    return columns
+    return {name: _spread(values, known, np.nan) for name, values in found.items()}
+
+
+def _spread(values: NDArray[Any], known: NDArray[np.bool_], missing: float | None) -> NDArray[Any]:
+    """Return the values of the `known` objects among all objects."""
+    whole = np.full(len(known), missing, dtype=values.dtype)
+    whole[known] = values
+    return whole
 
 
 def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, float | None]:
-    """Return what the mean of the reference labels scores, predicted for every object; nothing without labels."""
+    """Return what one answer for every object scores: the mean of the reference labels, or their most frequent class.
+
+    Nothing without labels.
+    """
     if np.isnan(train_label).all():
         return {}
-    mean = np.full(len(sample.label), np.nanmean(train_label))
+    answer = classification.most_frequent(train_label) if task.classes else np.nanmean(train_label)
+    everywhere = Sample(sample.label, np.full(len(sample.label), answer))
     everywhere_one_cluster = np.zeros(len(sample.label), np.int64)
-    estimates = score(point_metrics(task), Sample(sample.label, mean), everywhere_one_cluster)
+    estimates = score(point_metrics(task), everywhere, everywhere_one_cluster)
     return {name: estimate.value for name, estimate in estimates.items()}
 
 
 def point_metrics(task: Task) -> list[str]:
     """Return the metrics of a task that a single number an object is enough for."""
     return [metric.name for metric in get_metrics(task.metrics) if not metric.needs_distribution]
-
-
-def _score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankCounts, keep: Keep) -> list[Score]:
-    """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`."""
-    n = len(test.object_ids)
-    rows: list[Score] = []
-    unknown = [name for name in task.metrics if name not in retrieval.score_names()]
-    if unknown:
-        raise TaskError(f"there is no retrieval metric {unknown[0]!r}", f"some of {', '.join(retrieval.score_names())}")
-    pair = (reference.modality, test.modality)
-    for group, size in ((ALL, n), (f"pool:{retrieval.POOL_SIZE}", retrieval.POOL_SIZE)):
-        if size > n or (group != ALL and size == n):
-            continue
-        if (group, test.modality, reference.modality) not in known:
-            known |= _rank_counts(group, retrieval.pools(test.object_ids, size), test, reference)
-        members, counts = known[group, test.modality, reference.modality]
-        if group == ALL:
-            keep(CellKey(task.name, protocol, *pair), retrieval.outcomes(counts, size))
-        estimates = bootstrap(retrieval.statistics(task.metrics, counts, size), test.pixels[members])
-        rows += _rows(task, protocol, pair, {group: estimates}, {group: retrieval.random_floor(size)})
-    return rows
-
-
-def _rank_counts(group: str, pools: Sequence[NDArray[np.int64]], test: Side, reference: Side) -> RankCounts:
-    """Return the counts of every query of every pool in both directions, which share one matrix product a pool."""
-    scaled = scale(reference.vectors, test.vectors, get_protocol("cosine"))
-    found = [retrieval.retrieval_counts(scaled[1][pool], scaled[0][pool]) for pool in pools]
-    members = np.concatenate(pools)
-    forward, backward = (
-        retrieval.Counts(
-            np.concatenate([counts.greater for counts in direction]),
-            np.concatenate([counts.ties for counts in direction]),
-        )
-        for direction in ([one.forward for one in found], [one.backward for one in found])
-    )
-    return {
-        (group, test.modality, reference.modality): (members, forward),
-        (group, reference.modality, test.modality): (members, backward),
-    }
-
-
-def _rows(
-    task: Task,
-    protocol: str,
-    pair: tuple[str, str],
-    estimates: Mapping[str, Mapping[str, Estimate]],
-    chance: Mapping[str, Mapping[str, float | None]],
-) -> list[Score]:
-    return [
-        Score(
-            task=task.name,
-            task_version=task.version,
-            protocol=protocol,
-            protocol_version=get_protocol(protocol).version,
-            reference=pair[0],
-            query=pair[1],
-            target=task.target,
-            metric=metric,
-            group=group,
-            value=estimate.value,
-            standard_error=estimate.standard_error,
-            low=estimate.low,
-            high=estimate.high,
-            n=estimate.n,
-            chance=chance.get(group, {}).get(metric),
-        )
-        for group, by_metric in estimates.items()
-        for metric, estimate in by_metric.items()
-    ]
-
-
-def group_masks(
-    task: Task, columns: Mapping[str, NDArray[Any]], known: NDArray[np.bool_]
-) -> dict[str, NDArray[np.bool_]]:
-    """Return the masks, over the `known` objects, of the task's groups that hold any, by name ``grouping:bin``."""
-    masks: dict[str, NDArray[np.bool_]] = {}
-    for name in task.groups:
-        grouping = GROUPS[name]
-        if grouping.column in columns:
-            bins = _bins(grouping, columns[grouping.column][known])
-            masks |= {f"{name}:{label}": mask for label, mask in bins.items() if mask.any()}
-    return masks
-
-
-def _bins(grouping: Grouping, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-    if not grouping.edges:
-        return {str(value): values == value for value in sorted({value for value in values if value is not None})}
-    edges = zip(grouping.edges[:-1], grouping.edges[1:], strict=True)
-    return dict(zip(grouping.labels(), [(values >= low) & (values < high) for low, high in edges], strict=True))

@@ -16,40 +16,52 @@ class Task:
         The name in tables and on the command line. A change of anything below makes a new version, and scores of
         different versions never share a column. A protocol that is added changes no score, and makes none.
     probe
-        What protocols that use embeddings do. `"knn"`: predict `target` from the nearest reference embeddings, or from
-        all of them by what the protocol trains.
-        `"ranks"`: find the query's own object among the embeddings of the other modality.
+        What protocols that use embeddings do. `"regress"`: predict `target`, a number, from the nearest reference
+        embeddings, or from all of them by what the protocol trains. `"classify"`: the same for an answer out of
+        `classes`. `"ranks"`: find the query's own object among the embeddings of the other modality. `"agree"`: compare
+        `target` of the query with that of its nearest neighbours among the other test objects.
     protocols
         Names in `astroclip_bench.tasks.protocols.PROTOCOLS`; the first is the primary one.
     modality_pairs
-        Which ordered pairs (reference, query) of the embedder's modalities are scored: `"every"` or `"cross"` (the
-        two differ).
+        Which ordered pairs (reference, query) of the embedder's modalities are scored: `"every"`, `"cross"` (the two
+        differ) or `"in-modal"` (they do not).
     target, unit
-        The label column predicted and its unit; None for retrieval.
+        The label column predicted, or a name of `astroclip_bench.tasks.labels.DERIVED`, and its unit; None for
+        retrieval.
     metrics
         Names in `astroclip_bench.tasks.metrics.METRICS` (or retrieval scores); the first is the primary one.
     groups
         Names in `GROUPS`: the test objects are also scored in these subsets, where the data set has the column.
+    classes
+        The answers that a target in words may have; empty for a number.
+    matched
+        Columns in which the objects of a pool are the query's closest; where there are none, a pool is drawn by hash.
+    core
+        Whether every suite asks for it, so that a result without it is incomplete.
     """
 
     name: str
     version: int
     title: str
     description: str
-    probe: Literal["knn", "ranks"]
+    probe: Literal["regress", "classify", "ranks", "agree"]
     protocols: tuple[str, ...]
-    modality_pairs: Literal["every", "cross"]
+    modality_pairs: Literal["every", "cross", "in-modal"]
     metrics: tuple[str, ...]
     target: str | None = None
     unit: str = ""
     groups: tuple[str, ...] = ()
     citation: str = ""
+    classes: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
+    core: bool = True
 
     def pairs(self, modalities: list[str]) -> list[tuple[str, str]]:
         """Return the ordered (reference, query) pairs scored for an embedder of these modalities, in-modal first."""
         every = [(one, other) for one in modalities for other in modalities]
-        in_modal = [pair for pair in every if pair[0] == pair[1]] if self.modality_pairs == "every" else []
-        return in_modal + [pair for pair in every if pair[0] != pair[1]]
+        in_modal = [pair for pair in every if pair[0] == pair[1]]
+        cross = [pair for pair in every if pair[0] != pair[1]]
+        return {"every": in_modal + cross, "cross": cross, "in-modal": in_modal}[self.modality_pairs]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def test_the_file_holds_what_the_hub_asks_for(folder):
         "tasks": [
             {"id": "redshift", "config": "pairs", "split": "test"},
             {"id": "retrieval", "config": "pairs", "split": "test"},
+            {"id": "retrieval-lookalikes", "config": "pairs", "split": "test"},
+            {"id": "neighbours-redshift", "config": "pairs", "split": "test"},
         ],
     }
 
@@ -36,7 +38,7 @@ def test_the_file_holds_what_the_hub_asks_for(folder):
 def test_retrieval_takes_two_modalities(folder):
     write_eval_yaml(folder, RichSource().schema, read_manifest(folder))
     tasks = [task["id"] for task in yaml.safe_load((folder / "eval.yaml").read_text())["tasks"]]
-    assert tasks == ["redshift", "stellar-mass"]
+    assert tasks == ["redshift", "stellar-mass", "neighbours-redshift", "neighbours-mass"]
 
 
 def test_no_file_where_there_is_nothing_to_test_on(folder):

@@ -29,7 +29,7 @@ def test_every_replicate_of_every_metric_equals_the_naive_loop(monkeypatch: pyte
     sample = make_sample(n=300)
     pixels = np.random.default_rng(1).integers(1000, 1060, 300)
     found = bootstrap(
-        {name: metric.of(sample) for name, metric in METRICS.items()},
+        {name: metric.of(sample) for name, metric in METRICS.items() if not metric.of_classes},
         pixels,
         replicates=REPLICATES,
         keep_replicates=True,

@@ -5,27 +5,54 @@ from __future__ import annotations
 import pytest
 
 from astroclip_bench.errors import TaskError
-from astroclip_bench.records import COLUMNS
+from astroclip_bench.records import COLUMNS, MORPHOLOGY_QUESTIONS, morphology_label
 from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
+from astroclip_bench.tasks.labels import DERIVED, needed_labels
 from astroclip_bench.tasks.registry import all_tasks, select_tasks
+from astroclip_bench.tasks.suites import SUITES
 from astroclip_bench.tasks.task import GROUPS
 
 
 @pytest.mark.parametrize("task", BUILTIN_TASKS, ids=lambda task: task.name)
 def test_a_declaration_names_only_what_exists(task):
+    from astroclip_bench.tasks import inmodal, retrieval
     from astroclip_bench.tasks.metrics import METRICS
     from astroclip_bench.tasks.protocols import PROTOCOLS
-    from astroclip_bench.tasks.retrieval import score_names
 
-    known = METRICS if task.probe == "knn" else score_names()
-    assert set(task.metrics) <= set(known)
+    known = {
+        "regress": [name for name, metric in METRICS.items() if not metric.of_classes],
+        "classify": [name for name, metric in METRICS.items() if metric.of_classes],
+        "ranks": retrieval.score_names(),
+        "agree": inmodal.score_names(),
+    }
+    assert set(task.metrics) <= set(known[task.probe])
     assert set(task.protocols) <= set(PROTOCOLS)
     assert set(task.groups) <= set(GROUPS)
     assert (task.target is None) == (task.probe == "ranks")
+    assert not task.classes or task.probe in ("classify", "agree")
+    assert {COLUMNS[name].role for name in needed_labels(task)} <= {"label"}
+    assert all(COLUMNS[name].role in ("label", "property") for name in task.matched)
     if task.target is not None:
-        column = COLUMNS[task.target]
-        assert column.role == "label"
-        assert column.unit == task.unit
+        assert (DERIVED if task.target in DERIVED else COLUMNS)[task.target].unit == task.unit
+
+
+def test_the_questions_are_those_of_galaxy_zoo_with_every_answer():
+    questions = {task.target: task.classes for task in BUILTIN_TASKS if task.probe == "classify"}
+    assert questions == {morphology_label(name): answers for name, answers in MORPHOLOGY_QUESTIONS.items()}
+
+
+def test_the_default_suite_asks_for_the_core_alone_and_for_what_is_named():
+    default, full = SUITES["zero-shot"], SUITES["full"]
+    assert [task.name for task in default.tasks()] == [
+        "redshift",
+        "stellar-mass",
+        "age",
+        "metallicity",
+        "ssfr",
+        "retrieval",
+    ]
+    assert full.tasks() == list(all_tasks().values())
+    assert [task.name for task in default.tasks(["morphology-bar"])] == ["morphology-bar"]
 
 
 def test_groups_stand_on_columns_of_the_record():
@@ -48,6 +75,7 @@ def test_every_ordered_pair_is_scored_in_modal_first():
     cross = [("image", "spectrum"), ("spectrum", "image")]
     assert redshift.pairs(modalities) == in_modal + cross
     assert retrieval.pairs(modalities) == cross
+    assert select_tasks(["neighbours-mass"])[0].pairs(modalities) == in_modal
     assert retrieval.pairs(["photometry"]) == []
 
 

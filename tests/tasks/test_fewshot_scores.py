@@ -24,7 +24,7 @@ from astroclip_bench.tasks.mlp import fit_mlp
 from astroclip_bench.tasks.probes import knn_regress
 from astroclip_bench.tasks.protocols import get_protocol
 from astroclip_bench.tasks.ridge import fit_ridge
-from astroclip_bench.tasks.scoring import Side
+from astroclip_bench.tasks.rows import Side
 from astroclip_bench.tasks.suites import SUITES, get_suite
 
 MASS = next(task for task in BUILTIN_TASKS if task.name == "stellar-mass")

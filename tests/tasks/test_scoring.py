@@ -7,7 +7,8 @@ import pytest
 
 from astroclip_bench.tasks.bootstrap import cluster_counts
 from astroclip_bench.tasks.catalogue import REDSHIFT, RETRIEVAL
-from astroclip_bench.tasks.scoring import Side, group_masks, score_pair, score_prediction
+from astroclip_bench.tasks.rows import Side, group_masks
+from astroclip_bench.tasks.scoring import score_pair, score_prediction
 
 N = 2_500
 
