@@ -68,7 +68,8 @@ def styled(extra: str = "report") -> Iterator[None]:
         from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("matplotlib", extra) from error
-    with rc_context(dict(SETTINGS)):
+    settings: Any = dict(SETTINGS)
+    with rc_context(settings):
         yield
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroclip_bench.analysis import diagnostics, gallery, structure
+from astroclip_bench.analysis.retrieved import draw_searches
 from astroclip_bench.analysis.subject import Space, Subject, embed_subject
 from astroclip_bench.analysis.summaries import (
     LABELS,
@@ -114,7 +115,8 @@ def analyse(
     _write_table(map_table(found, subject), out / "umap.parquet")
     _write_table(outlier_table(found, subject), out / "outliers.parquet")
     _draw_maps(found, subject, title, out / "umap.png")
-    pictures = _draw_galleries(found, subject, dataset, title, out / "gallery", seed)
+    pictures = draw_searches(subject, dataset, title, out / "gallery")
+    pictures += _draw_galleries(found, subject, dataset, title, out / "gallery", seed)
     analysis["files"] = ["umap.parquet", "outliers.parquet", "umap.png", *(f"gallery/{name}" for name in pictures)]
     plain: dict[str, Any] = to_plain(analysis)
     write_json(out / "analysis.json", plain)

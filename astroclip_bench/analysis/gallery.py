@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.errors import MissingExtraError
+from astroclip_bench.figure_style import COLOURS, NUMBER_MAP, as_text, new_figure, styled
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import Modality, wavelength_angstrom
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from astroclip_bench.datasets import SplitView
 
 READ_ROWS = 256
-DPI = 110
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""Okabe and Ito's, which the colour-blind can tell apart."""
+DPI = 150
 NOWHERE_COLOUR = "#BBBBBB"
 
 DISPLAY_SCALES = {"g": 6.0, "r": 3.4, "z": 2.2}
@@ -32,6 +31,7 @@ SMOOTH_ANGSTROM = 12.0
 SPECTRA_A_PANEL = 4
 LANE, LANE_HEIGHT = (-0.5, 2.5), 1.8
 """Limits of a spectrum over its median, and how far apart two of them are drawn."""
+SPECTRUM_AXIS = "vacuum wavelength (Å), observed frame; flux over its median"
 LIMIT_PERCENT = (0.5, 99.5)
 
 
@@ -82,9 +82,10 @@ def draw_gallery(
     """
     paint = _painter(modality)
     assert paint is not None
-    figure = paint(rows, modality, arrays)
-    figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    with styled():
+        figure = paint(rows, modality, arrays)
+        figure.suptitle(as_text(title))
+        save_picture(figure, path)
 
 
 def draw_maps(
@@ -110,27 +111,8 @@ def draw_maps(
     MissingExtraError
         If matplotlib is not installed.
     """
-    columns = max(len(colours[name]) + len(parts[name]) for name in planes)
-    figure, grid = _subplots(len(planes), columns, 3.1 * columns, 2.8 * len(planes))
-    for axes, (name, plane) in zip(grid, planes.items(), strict=True):
-        size = float(np.clip(3000 / max(len(plane), 1), 0.5, 8))
-        panels = iter(axes)
-        for label, values in colours[name].items():
-            axis = next(panels)
-            known = np.isfinite(values)
-            low, high = np.percentile(values[known], LIMIT_PERCENT) if known.any() else (0.0, 1.0)
-            points = axis.scatter(*plane[known].T, c=values[known], s=size, vmin=low, vmax=high, cmap="viridis")
-            figure.colorbar(points, ax=axis, label=label)
-        for label, part in parts[name].items():
-            axis = next(panels)
-            named = [COLOURS[value % len(COLOURS)] if value >= 0 else NOWHERE_COLOUR for value in part]
-            axis.scatter(*plane.T, c=named, s=size)
-            axis.set_title(f"{label}: {len(np.unique(part[part >= 0]))}", fontsize=8)
-        axes[0].set_ylabel(name)
-        for axis in axes:
-            axis.set(xticks=[], yticks=[])
-    figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    with styled():
+        save_picture(_paint_maps(planes, colours, parts, title), path)
 
 
 def to_rgb(image: NDArray[np.floating], bands: Sequence[str]) -> NDArray[np.uint8]:
@@ -148,38 +130,94 @@ def to_rgb(image: NDArray[np.floating], bands: Sequence[str]) -> NDArray[np.uint
     return colours
 
 
+def _paint_maps(
+    planes: Mapping[str, NDArray[np.float64]],
+    colours: Mapping[str, Mapping[str, NDArray[np.floating]]],
+    parts: Mapping[str, Mapping[str, NDArray[np.integer]]],
+    title: str,
+) -> Figure:
+    columns = max(len(colours[name]) + len(parts[name]) for name in planes)
+    figure = new_figure(2.8 * len(planes), 3.1 * columns)
+    grid = figure.subplots(len(planes), columns, squeeze=False)
+    for axes, (name, plane) in zip(grid, planes.items(), strict=True):
+        size = float(np.clip(3000 / max(len(plane), 1), 0.5, 8))
+        panels = iter(axes)
+        for label, values in colours[name].items():
+            axis = next(panels)
+            known = np.isfinite(values)
+            low, high = np.percentile(values[known], LIMIT_PERCENT) if known.any() else (0.0, 1.0)
+            points = axis.scatter(*plane[known].T, c=values[known], s=size, vmin=low, vmax=high, cmap=NUMBER_MAP)
+            figure.colorbar(points, ax=axis, label=label)
+        for label, part in parts[name].items():
+            axis = next(panels)
+            named = [COLOURS[value % len(COLOURS)] if value >= 0 else NOWHERE_COLOUR for value in part]
+            axis.scatter(*plane.T, c=named, s=size)
+            axis.set_title(f"{label}: {len(np.unique(part[part >= 0]))}", fontsize=8)
+        axes[0].set_ylabel(name)
+        for axis in axes:
+            axis.set(xticks=[], yticks=[])
+    figure.suptitle(as_text(title))
+    return figure
+
+
+def show_image(axis: Axes, image: NDArray[np.floating], modality: Modality, caption: str) -> None:
+    """Show an image (bands, H, W) with its caption in a corner, and no frame."""
+    axis.imshow(to_rgb(image, modality.axes["bands"]), origin="lower", interpolation="antialiased")
+    box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 0.8}
+    axis.text(0.03, 0.03, as_text(caption), transform=axis.transAxes, color="white", fontsize=6.5, bbox=box)
+    axis.set(xticks=[], yticks=[])
+
+
+def show_spectra(
+    axis: Axes,
+    spectra: Sequence[NDArray[np.floating]],
+    modality: Modality,
+    captions: Sequence[str],
+    colours: Sequence[str] = COLOURS,
+) -> None:
+    """Draw spectra one above the other, each smoothed and over its median; what leaves its lane is cut off."""
+    wave = wavelength_angstrom(modality)
+    width = max(1, round(SMOOTH_ANGSTROM / float(wave[1] - wave[0])))
+    for lane, (spectrum, caption) in enumerate(zip(spectra, captions, strict=True)):
+        smooth = np.convolve(spectrum, np.full(width, 1 / width), "same")
+        scale = float(np.median(np.abs(smooth))) or 1.0
+        base = LANE_HEIGHT * (len(spectra) - 1 - lane)
+        axis.plot(wave, np.clip(smooth / scale, *LANE) + base, lw=0.5, color=colours[lane % len(colours)])
+        axis.text(
+            1.005,
+            base + 1,
+            as_text(caption),
+            transform=axis.get_yaxis_transform(),
+            fontsize=6.5,
+            va="center",
+            linespacing=1,
+        )
+    axis.set(yticks=[], ylim=(LANE[0], LANE_HEIGHT * (len(spectra) - 1) + LANE[1]), xlim=(wave[0], wave[-1]))
+    axis.tick_params(labelsize=6.5)
+
+
 def _paint_images(rows: Sequence[Row], modality: Modality, arrays: Mapping[int, NDArray[np.float32]]) -> Figure:
     width = max(len(row.members) for row in rows)
-    figure, grid = _subplots(len(rows), width, 1.15 * width + 0.4, 1.22 * len(rows) + 0.4)
+    figure = new_figure(1.22 * len(rows) + 0.4, 1.15 * width + 0.4)
+    grid = figure.subplots(len(rows), width, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         axes[0].set_ylabel(row.title, fontsize=6.5)
         for axis in axes:
             axis.set(xticks=[], yticks=[], frame_on=False)
         for axis, member, caption in zip(axes, row.members, row.captions, strict=False):
-            axis.imshow(to_rgb(arrays[member], modality.axes["bands"]), origin="lower", interpolation="antialiased")
-            box = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none", "pad": 0.8}
-            axis.text(0.03, 0.03, caption, transform=axis.transAxes, color="white", fontsize=5.5, bbox=box)
+            show_image(axis, arrays[member], modality, caption)
     return figure
 
 
 def _paint_spectra(rows: Sequence[Row], modality: Modality, arrays: Mapping[int, NDArray[np.float32]]) -> Figure:
-    """Draw the spectra of a row one above the other, each over its median; what leaves its lane is cut off."""
-    wave = wavelength_angstrom(modality)
     lanes = min(SPECTRA_A_PANEL, max(len(row.members) for row in rows))
-    figure, grid = _subplots(len(rows), 1, 8.5, (0.35 * lanes + 0.15) * len(rows) + 0.8, sharex=True)
-    width = max(1, round(SMOOTH_ANGSTROM / float(wave[1] - wave[0])))
+    figure = new_figure((0.35 * lanes + 0.15) * len(rows) + 0.8, 8.5)
+    grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)
     for axis, row in zip(grid[:, 0], rows, strict=True):
-        for lane, (member, caption) in enumerate(zip(row.members[:lanes], row.captions, strict=False)):
-            smooth = np.convolve(arrays[member], np.full(width, 1 / width), "same")
-            scale = float(np.median(np.abs(smooth))) or 1.0
-            base = LANE_HEIGHT * (lanes - 1 - lane)
-            axis.plot(wave, np.clip(smooth / scale, *LANE) + base, lw=0.5, color=COLOURS[lane % len(COLOURS)])
-            axis.text(1.005, base + 1, caption, transform=axis.get_yaxis_transform(), fontsize=6, va="center")
-        axis.set(yticks=[], ylim=(LANE[0], LANE_HEIGHT * (lanes - 1) + LANE[1]))
+        shown = [arrays[member] for member in row.members[:lanes]]
+        show_spectra(axis, shown, modality, row.captions[: len(shown)])
         axis.set_ylabel(row.title, fontsize=6.5)
-        axis.tick_params(labelsize=6)
-    grid[-1, 0].set(xlim=(wave[0], wave[-1]))
-    grid[-1, 0].set_xlabel("vacuum wavelength (Å), observed frame; flux over its median", fontsize=7)
+    grid[-1, 0].set_xlabel(SPECTRUM_AXIS, fontsize=7)
     return figure
 
 
@@ -189,16 +227,7 @@ def _painter(modality: Modality) -> Any:
     return next((paint for axis, paint in painters.items() if axis in modality.axes), None)
 
 
-def _subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, Any]:
-    """Return a figure that belongs to no window system, and its axes (rows, columns)."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "report") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def _save(figure: Figure, path: Path) -> None:
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
