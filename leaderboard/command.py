@@ -1,0 +1,245 @@
+"""`astroclip-bench submit` and `astroclip-bench leaderboard`."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from astroclip_bench.errors import UserError
+from leaderboard.submission import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset
+    from astroclip_bench.results.record import Result
+    from leaderboard.submit import Prepared
+    from leaderboard.verify import Verdict
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Verify submissions, and make the board of them.",
+)
+DATA = "mock-mini"
+EVAL_RESULTS = Path(".eval_results")
+
+
+class Format(enum.StrEnum):
+    """What is written to standard output."""
+
+    table = "table"
+    json = "json"
+
+
+@app.callback()
+def _keep_sub_commands() -> None:
+    """Keep `verify` a sub-command, alone as it may stand."""
+
+
+def submit_command(
+    result: Annotated[Path, typer.Argument(help="Result file of evaluate.", show_default=False)],
+    model_card: Annotated[
+        Path,
+        typer.Option(
+            "--model-card",
+            help="What you declare of the model: YAML, or a Markdown card with it in the front matter "
+            "(leaderboard/schemas/README.md).",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Name, folder, or Hub id of the data set; the result's name if left out.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model or its stored embeddings, where the cache no longer has its vectors."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the submission; MODEL--DATA if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of submissions to write to.")] = DEFAULT_FOLDER,
+    hub: Annotated[
+        str | None, typer.Option(metavar="ORG/DATASET", help="Open a pull request there instead.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending to the Hub.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show; write and send nothing.")] = False,
+) -> None:
+    """Check a result and submit it to the leaderboard.
+
+    The embeddings are rounded to float16, scored again, and verified as the board will verify them. Shows what will be
+    sent, then writes the folder into --out, or opens a pull request with --hub. The entry for the model's own Hub
+    repository is written to .eval_results in the working folder.
+
+    \b
+    Examples:
+      astroclip-bench submit results/my-model--mock-mini.json --model-card card.yaml
+      astroclip-bench submit result.json --model-card README.md --model embeddings.parquet --dry-run
+      astroclip-bench submit result.json --model-card README.md --hub org/leaderboard
+    """  # noqa: D301 - typer reads the backslash
+    from astroclip_bench.cli.common import say, slug
+    from leaderboard.card import read_card
+    from leaderboard.submission import read_result_safely
+    from leaderboard.verify import require_submittable
+
+    card = read_card(model_card)
+    stated = read_result_safely(result)
+    require_submittable(stated)
+    chosen = name or f"{slug(card['name'])}--{slug(stated.dataset['name'])}"
+
+    from leaderboard.submit import keep, prepare, propose, refuse_existing
+
+    if hub is None:
+        refuse_existing(out / chosen)
+    embedder = None
+    if model is not None:
+        from astroclip_bench.embedders import load_embedder
+
+        embedder = load_embedder(model, dtype=str(stated.options.get("dtype", "float32")))
+    near = Path.cwd() if hub or dry_run else _made(out)
+    with prepare(stated, card, _open(data or stated.dataset["name"]), near, name=chosen, embedder=embedder) as prepared:
+        typer.echo(_shown(prepared))
+        if prepared.verdict.failures:
+            worst = prepared.verdict.failures[0]
+            raise UserError(f"this submission would be refused: {worst.name}: {worst.detail}", todo="nothing was sent")
+        if dry_run:
+            say("a dry run: nothing was written or sent")
+            return
+        if hub is None:
+            say(f"written: {keep(prepared, out)}; next: astroclip-bench leaderboard verify {out / chosen}")
+            address = None
+        else:
+            if not yes:
+                typer.confirm(f"Open a pull request with this on {hub}?", abort=True, err=True)
+            address = propose(prepared, hub, f"Submission: {card['name']} on {stated.dataset['name']}")
+            say(f"pull request: {address}")
+        assert prepared.verdict.result is not None
+        say(
+            f"written: {_write_eval_results(prepared.verdict.result, chosen, hub, address)}, for the model's own repository"
+        )
+
+
+@app.command("verify")
+def verify_command(
+    folder: Annotated[Path, typer.Argument(help="A submission, or a folder of them.")] = DEFAULT_FOLDER,
+    data: Annotated[
+        list[str], typer.Option(help="Name, folder, or Hub id of a data set; may be given several times.")
+    ] = [DATA],  # noqa: B006 - typer reads it and changes nothing
+    output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write all verdicts to, as JSON.", show_default=False)
+    ] = None,
+) -> None:
+    """Recompute every score of submissions from their embeddings.
+
+    Compares scores to 1e-4; checks ids, duplicates, finite values and digests of data and labels; runs the controls
+    for labels hidden in embeddings; and reckons how much of the test sky was seen in training. No code of a submission
+    runs. Exit code 2 if one does not pass.
+
+    \b
+    Examples:
+      astroclip-bench leaderboard verify
+      astroclip-bench leaderboard verify leaderboard/submissions/my-model--mock-mini
+      astroclip-bench leaderboard verify DIR --data mock-mini --data ./desi_legacy --out verdicts.json
+    """  # noqa: D301 - typer reads the backslash
+    from leaderboard.submission import list_submissions
+
+    folders = list_submissions(folder)
+
+    from astroclip_bench.files import write_json
+    from astroclip_bench.progress import progress_bar
+    from leaderboard.verify import verify_submission
+
+    datasets = [_open(name) for name in data]
+    verdicts: list[Verdict] = []
+    with progress_bar("verifying", unit="submissions") as report:
+        for place, path in enumerate(folders):
+            verdicts.append(verify_submission(path, datasets))
+            report(place + 1, len(folders))
+    content = [verdict.to_dict() for verdict in verdicts]
+    if out is not None:
+        write_json(out, content)
+    typer.echo(json.dumps(content, indent=2) if output is Format.json else _table(verdicts))
+    refused = [verdict for verdict in verdicts if not verdict.passed]
+    if refused:
+        worst = refused[0].failures[0]
+        raise UserError(
+            f"{len(refused)} of {len(verdicts)} submissions did not pass, first {refused[0].name}: {worst.name}: {worst.detail}"
+        )
+
+
+def _open(name: str) -> BenchDataset:
+    from astroclip_bench.cli.common import open_with_progress
+
+    return open_with_progress(name)
+
+
+def _made(out: Path) -> Path:
+    from astroclip_bench.files import storage_errors
+
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    from tabulate import tabulate
+
+    rows = []
+    for verdict in verdicts:
+        said = [f"{check.name}: {check.detail}" for check in (*verdict.failures, *verdict.flags)]
+        seen = "-" if verdict.overlap is None else f"{verdict.overlap.share:.1%}"
+        data = "-" if verdict.result is None else _data(verdict.result)
+        rows.append([verdict.name, data, "passed" if verdict.passed else "REFUSED", seen, f"{verdict.seconds:.1f}"])
+        rows[-1].append("\n".join(said))
+    headers = ["submission", "data", "verdict", "test sky seen", "seconds", "failures and flags"]
+    return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 80])
+
+
+def _data(result: Result) -> str:
+    return (
+        f"{result.dataset['name']} {result.dataset['version']}{' (SIMULATED)' if result.dataset['simulated'] else ''}"
+    )
+
+
+def _shown(prepared: Prepared) -> str:
+    """Return what will be sent, in words: files, primary scores and what the checks say."""
+    from tabulate import tabulate
+
+    from leaderboard.eval_results import primary_scores
+
+    files = [
+        [path.relative_to(prepared.folder.parent).as_posix(), f"{path.stat().st_size:,} bytes"]
+        for path in prepared.files()
+    ]
+    parts = ["What will be sent:", tabulate(files, tablefmt="plain"), ""]
+    result = prepared.verdict.result
+    if result is not None:
+        scores = [
+            [score.task, score.protocol, score.metric, f"{score.reference} -> {score.query}", f"{score.value:.4f}"]
+            for score in primary_scores(result)
+            if score.value is not None
+        ]
+        headers = ["task", "protocol", "metric", "reference -> query", _data(result)]
+        parts += [tabulate(scores, headers=headers, tablefmt="simple", disable_numparse=True), ""]
+        parts.append(f"Rounding to float16 moved primary scores by at most {prepared.shift:.2g}.")
+    if prepared.verdict.overlap is not None:
+        seen = prepared.verdict.overlap
+        parts.append(f"Declared training sky: {seen.objects:,} of {seen.of_objects:,} test objects lie in it.")
+    parts += [f"{check.name} {check.outcome.upper()}: {check.detail}" for check in prepared.verdict.flags]
+    return "\n".join(parts)
+
+
+def _write_eval_results(result: Result, name: str, hub: str | None, address: str | None) -> Path:
+    from astroclip_bench.files import atomic_path
+    from leaderboard.eval_results import eval_results
+
+    path = EVAL_RESULTS / f"{name}.yaml"
+    with atomic_path(path) as temporary:
+        temporary.write_text(eval_results(result, hub or DATASET_REPOSITORY.format(**result.dataset), address), "utf-8")
+    return path
+
+
+DATASET_REPOSITORY = "astroclip-bench/{name}"
+"""Where a data set is expected on the Hub when it was opened from somewhere else."""

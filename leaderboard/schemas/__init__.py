@@ -1,0 +1,1 @@
+"""JSON schemas of what a submission holds, shipped with the package."""
