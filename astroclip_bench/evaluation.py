@@ -254,6 +254,8 @@ def evaluate(
     for name, rows in result.floors.items():
         again = {(row.cell, row.part) for row in rows}
         rows += [row for row in kept_floors.get(name, []) if (row.cell, row.part) not in again]
+    with inputs.timed("score label noise"):
+        result.ceilings = _ceilings(inputs, chosen)
     result.incomplete_because = _why_incomplete(result, chosen)
     result.complete = not result.incomplete_because
     result.environment = describe_environment()
@@ -393,6 +395,16 @@ def _floors(
         if floor.info.digest != embedder.info.digest and inputs.modalities(floor):
             floors[name] = _score(floor, inputs, ungrouped, suite)
     return floors
+
+
+def _ceilings(inputs: Inputs, tasks: Sequence[Task]) -> list[Score]:
+    """Score what the noise of the labels allows."""
+    from astroclip_bench.tasks.ceiling import error_columns, score_ceilings
+
+    wanted = [name for task in tasks if task.target is not None for name in error_columns(task.target)]
+    view = inputs.splits[QUERY_SPLIT]
+    errors = {name: view.column(name) for name in wanted if name in inputs.dataset.schema.names}
+    return score_ceilings(tasks, {**inputs.columns[QUERY_SPLIT], **errors})
 
 
 def _why_incomplete(result: Result, chosen: Sequence[Task]) -> list[str]:

@@ -79,6 +79,9 @@ class Result:
         Scores of the built-in floors on the same data: name -> rows of the same shape.
     not_applicable
         task -> reason, for tasks that this data set or embedder cannot be asked.
+    ceilings
+        Scores that a model would have that knew the truth, where the labels have posteriors: rows on all test objects
+        (`astroclip_bench.tasks.ceiling`).
     outcomes
         Of the file of single objects' outcomes beside the result: version, sha256, number of rows; None without one.
     """
@@ -96,6 +99,7 @@ class Result:
     timings_seconds: dict[str, float] = field(default_factory=dict)
     created: str = ""
     outcomes: dict[str, Any] | None = None
+    ceilings: list[Score] = field(default_factory=list)
     result_version: int = RESULT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +117,11 @@ class Result:
     def find(self, **equal: object) -> list[Score]:
         """Return the scores whose fields equal the given values: `result.find(task="redshift", metric="r2")`."""
         return [score for score in self.scores if all(getattr(score, key) == value for key, value in equal.items())]
+
+    def ceiling_of(self, score: Score) -> Score | None:
+        """Return the ceiling of a score on all test objects, if there is one: ``score.value / ceiling.value`` is its skill."""
+        same = [row for row in self.ceilings if (row.task, row.metric) == (score.task, score.metric)]
+        return same[0] if same and score.group in (ALL, score.part) else None
 
 
 @cache
@@ -169,5 +178,6 @@ def read_result(path: Path | str) -> Result:
         raise ResultError(f"{path}: holds a {type(content).__name__}", "a result written by astroclip-bench evaluate")
     validate(content, str(path))
     content["scores"] = [Score(**row) for row in content["scores"]]
+    content["ceilings"] = [Score(**row) for row in content.get("ceilings", ())]
     content["floors"] = {name: [Score(**row) for row in rows] for name, rows in content["floors"].items()}
     return Result(**content)

@@ -38,11 +38,12 @@ def render(result: Result, tablefmt: str = "simple") -> str:
     from tabulate import tabulate
 
     headers = ["task", "metric", "reference -> query", "score", "95 % interval", "chance"]
-    headers += [*result.floors, "worst group"]
+    headers += [*result.floors, *(["ceiling"] if result.ceilings else []), "worst group"]
     rows = []
     for score in headline_scores(result):
         row = [score.task, score.metric, _pair(score), _number(score.value), _interval(score), _number(score.chance)]
         row += [_number(_floor(floor, score)) for floor in result.floors.values()]
+        row += [_number(_ceiling(result, score))] if result.ceilings else []
         rows.append([*row, _worst(result, score)])
     table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
     return "\n".join([heading(result), "", table, "", *_notes(result), *_curves(result, tablefmt)])
@@ -91,6 +92,8 @@ def _notes(result: Result) -> list[str]:
         "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
         + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
+    if result.ceilings:
+        notes.append("Ceiling: what a model would score that knew the truth, if the labels are as noisy as they claim.")
     if any(_is_trained(score) for score in result.scores):
         notes.append(
             "Linear, mlp: a ridge regression and AstroCLIP's network (mean over three seeds) trained on the reference "
@@ -130,6 +133,11 @@ def _floor(rows: Sequence[Score], score: Score) -> float | None:
     modalities = {name for row in same for name in (row.reference, row.query)}
     chosen = exact or (same if len(modalities) == 1 else [])
     return chosen[0].value if chosen else None
+
+
+def _ceiling(result: Result, score: Score) -> float | None:
+    ceiling = result.ceiling_of(score)
+    return None if ceiling is None else ceiling.value
 
 
 def _worst(result: Result, score: Score) -> str:

@@ -40,7 +40,8 @@ class Protocol:
         Published evaluations that it stands for.
     uses
         "embeddings", or the model's own "predictions". These have no reference set: their scores name the modality
-        that the model predicts from as both reference and query.
+        that the model predicts from as both reference and query. "labels" where no model is needed: what the noise of
+        the labels allows.
     fits
         What is trained on the reference embeddings and their labels: a "ridge" regression or an "mlp". None where
         nothing is.
@@ -55,7 +56,7 @@ class Protocol:
     scaling: Literal["l2", "standardise"] | None
     distance: Literal["euclidean", "cosine"] | None
     source: str
-    uses: Literal["embeddings", "predictions"] = "embeddings"
+    uses: Literal["embeddings", "predictions", "labels"] = "embeddings"
     fits: Literal["ridge", "mlp"] | None = None
     curve: bool = False
 
@@ -70,6 +71,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol("knn64-std", 1, 64, "distance", "standardise", "euclidean", "AstroCLIP, released evaluation code"),
             Protocol("cosine", 1, None, None, "l2", "cosine", "retrieval by cosine similarity"),
             Protocol("direct", 1, None, None, None, None, "the model's own prediction; no neighbours", "predictions"),
+            Protocol("posterior", 1, None, None, None, None, "draws from the labels' posteriors", "labels"),
             Protocol(
                 "linear",
                 1,

@@ -91,3 +91,16 @@ def test_unknown_fields_are_refused(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(content))
     with pytest.raises(ResultError, match="r_squared"):
         read_result(tmp_path / "r.json")
+
+
+def test_a_ceiling_belongs_to_the_score_on_all_objects(tmp_path):
+    from dataclasses import replace
+
+    score = make_result().scores[0]
+    ceiling = replace(score, protocol="posterior", reference="label", query="label", value=0.8)
+    result = make_result(ceilings=[ceiling])
+    write_result(result, tmp_path / "r.json")
+    assert read_result(tmp_path / "r.json") == result
+    assert result.ceiling_of(score) == result.ceiling_of(replace(score, group="labels:100")) == ceiling
+    assert result.ceiling_of(replace(score, group="snr:0<=snr<1")) is None
+    assert result.ceiling_of(replace(score, metric="rmse")) is None

@@ -80,3 +80,19 @@ def test_a_curve_stands_below_where_fewer_labels_were_given():
     assert curve.split() == ["knn16", "image", "->", "spectrum", "0.777", "0.800", "0.900"]
     assert len(rows(text, "linear", "image -> spectrum")) == 1
     assert "0.777" not in rows(text, "redshift", "r2", "0.900")[0]
+
+
+def test_a_ceiling_stands_beside_its_score():
+    ceiling = dataclasses.replace(BASE, protocol="posterior", reference="label", query="label", value=0.888)
+    text = render(make_result(ceilings=[ceiling]))
+    assert "ceiling" in text.splitlines()[2]
+    assert "0.888" in rows(text, "redshift", "r2")[0]
+    assert "knew the truth" in text
+    assert "ceiling" not in render(make_result())
+
+
+def test_tasks_that_are_not_in_the_headline_stand_together():
+    others = [
+        dataclasses.replace(BASE, task=task, query=query) for query in ("image", "spectrum") for task in ("one", "two")
+    ]
+    assert [score.task for score in headline_scores(make_result(scores=others))] == ["one", "one", "two", "two"]
