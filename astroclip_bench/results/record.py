@@ -80,8 +80,8 @@ class Result:
     not_applicable
         task -> reason, for tasks that this data set or embedder cannot be asked.
     ceilings
-        Scores that a model would have that knew the truth, where the labels have posteriors: rows on all test objects
-        (`astroclip_bench.tasks.ceiling`).
+        Scores that a model would have that knew the truth behind the labels, where something is known of it: rows on
+        all test objects (`astroclip_bench.tasks.ceiling`).
     outcomes
         Of the file of single objects' outcomes beside the result: version, sha256, number of rows; None without one.
     """

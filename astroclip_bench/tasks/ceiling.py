@@ -1,10 +1,11 @@
 """The ceiling that noise of the labels sets: what a model would score that knew the truth.
 
-A label is the truth and an error, of which the data set tells the spread: draws from the posterior (a column
-``<label>_samples``), or its standard deviation (``<label>_std``). A draw from the posterior is as far from the label as
-the truth is, so it is scored as a prediction of the label; the score is the mean over several draws. For R^2 this tends
-to 1 - (mean squared error of a label) / (variance of the labels). It holds as far as the posteriors are right: where a
-width is given as a share of a noisy label, it is too large for the large labels, and the ceiling too low.
+A simulation knows it (a column ``<label>_true``), and it is scored as a prediction of the label. Elsewhere a label is the
+truth and an error, of which the data set may tell the spread: draws from the posterior (``<label>_samples``), or its
+standard deviation (``<label>_std``). A draw from the posterior is as far from the label as the truth is, so it is scored
+in its place, and the score is the mean over several draws. For R^2 this tends to 1 - (mean squared error of a label) /
+(variance of the labels). It holds as far as the posteriors are right: where a width is given as a share of a noisy label,
+it is too large for the large labels, and the ceiling too low.
 """
 
 from __future__ import annotations
@@ -25,21 +26,20 @@ from astroclip_bench.tasks.task import Task
 
 Float64 = NDArray[np.float64]
 
-PROTOCOL = "posterior"
+PROTOCOL = "label-noise"
 LABEL = "label"
 """Stands where other rows name a modality."""
 DRAWS = 4
 """Of so many, R^2 of 500 galaxies is uncertain by 3 % of its distance from one."""
-SAMPLES, DEVIATION = "_samples", "_std"
 
 
-def error_columns(target: str) -> tuple[str, str]:
-    """Return the columns that may tell the errors of a label, the better one first."""
-    return f"{target}{SAMPLES}", f"{target}{DEVIATION}"
+def error_columns(target: str) -> tuple[str, str, str]:
+    """Return the columns that may tell the errors of a label: its truth, samples, and standard deviation."""
+    return f"{target}_true", f"{target}_samples", f"{target}_std"
 
 
 def score_ceilings(tasks: Sequence[Task], columns: Mapping[str, NDArray[Any]]) -> list[Score]:
-    """Score posterior draws as predictions of the labels, for the tasks whose labels have posteriors.
+    """Score the truth, or posterior draws, as predictions of the labels, for the tasks that have either.
 
     Parameters
     ----------
@@ -55,8 +55,10 @@ def score_ceilings(tasks: Sequence[Task], columns: Mapping[str, NDArray[Any]]) -
 
 
 def _draw(target: str, columns: Mapping[str, NDArray[Any]]) -> Float64 | None:
-    """Return `DRAWS` draws from the posterior of each object's label, (draws, n); NaN where there is none."""
-    samples, deviation = (columns.get(name) for name in error_columns(target))
+    """Return what may be the truth behind each object's label, (draws, n); NaN where nothing is known of it."""
+    truth, samples, deviation = (columns.get(name) for name in error_columns(target))
+    if truth is not None:
+        return truth[None]
     if samples is not None:
         # Evenly from the whole chain: neighbours in it are alike.
         places = np.linspace(0, samples.shape[1] - 1, min(DRAWS, samples.shape[1])).astype(int)

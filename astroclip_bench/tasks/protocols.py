@@ -71,7 +71,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol("knn64-std", 1, 64, "distance", "standardise", "euclidean", "AstroCLIP, released evaluation code"),
             Protocol("cosine", 1, None, None, "l2", "cosine", "retrieval by cosine similarity"),
             Protocol("direct", 1, None, None, None, None, "the model's own prediction; no neighbours", "predictions"),
-            Protocol("posterior", 1, None, None, None, None, "draws from the labels' posteriors", "labels"),
+            Protocol(
+                "label-noise", 1, None, None, None, None, "the truth, or draws from the labels' posteriors", "labels"
+            ),
             Protocol(
                 "linear",
                 1,

@@ -97,7 +97,7 @@ def test_a_ceiling_belongs_to_the_score_on_all_objects(tmp_path):
     from dataclasses import replace
 
     score = make_result().scores[0]
-    ceiling = replace(score, protocol="posterior", reference="label", query="label", value=0.8)
+    ceiling = replace(score, protocol="label-noise", reference="label", query="label", value=0.8)
     result = make_result(ceilings=[ceiling])
     write_result(result, tmp_path / "r.json")
     assert read_result(tmp_path / "r.json") == result

@@ -83,7 +83,7 @@ def test_a_curve_stands_below_where_fewer_labels_were_given():
 
 
 def test_a_ceiling_stands_beside_its_score():
-    ceiling = dataclasses.replace(BASE, protocol="posterior", reference="label", query="label", value=0.888)
+    ceiling = dataclasses.replace(BASE, protocol="label-noise", reference="label", query="label", value=0.888)
     text = render(make_result(ceilings=[ceiling]))
     assert "ceiling" in text.splitlines()[2]
     assert "0.888" in rows(text, "redshift", "r2")[0]

@@ -40,7 +40,7 @@ def test_it_is_what_the_truth_itself_scores(noisy):
     # Of a normal distribution.
     assert found["mae"].value == pytest.approx(np.sqrt(2 / np.pi) * deviation.mean(), rel=0.03)
     assert {(row.protocol, row.reference, row.query, row.group) for row in found.values()} == {
-        ("posterior", "label", "label", "all")
+        ("label-noise", "label", "label", "all")
     }
 
 
@@ -65,7 +65,13 @@ def test_labels_without_error_have_no_ceiling_and_questions_neither(noisy):
     assert score_ceilings([other], columns) == []
 
 
-def test_on_the_mock_survey_it_is_what_the_simulated_truth_scores():
+def test_a_known_truth_goes_before_its_posterior(noisy):
+    columns, truth = noisy
+    found = by_metric(score_ceilings([MASS], {**columns, "log_stellar_mass_true": truth}))
+    assert found["r2"].value == pytest.approx(r2_score(columns["log_stellar_mass"], truth), abs=1e-9)
+
+
+def test_on_the_mock_survey_draws_score_what_the_truth_does():
     from astroclip_bench.datasets import open_dataset
 
     test = open_dataset("mock-mini").splits["test"]
