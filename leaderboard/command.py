@@ -63,14 +63,22 @@ def submit_command(
     hub: Annotated[
         str | None, typer.Option(metavar="ORG/DATASET", help="Open a pull request there instead.", show_default=False)
     ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/DATASET",
+            help="The data set's Hub id, for .eval_results; --data if it is one.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending to the Hub.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show; write and send nothing.")] = False,
 ) -> None:
     """Check a result and submit it to the leaderboard.
 
     The embeddings are rounded to float16, scored again, and verified as the board will verify them. Shows what will be
-    sent, then writes the folder into --out, or opens a pull request with --hub. The entry for the model's own Hub
-    repository is written to .eval_results in the working folder.
+    sent, then writes the folder into --out, or opens a pull request with --hub. Where the data set is on the Hub, the
+    entry for the model's own repository is written to .eval_results in the working folder.
 
     \b
     Examples:
@@ -80,6 +88,7 @@ def submit_command(
     """  # noqa: D301 - typer reads the backslash
     from astroclip_bench.cli.common import say, slug
     from leaderboard.card import read_card
+    from leaderboard.eval_results import is_hub_id, write_eval_results
     from leaderboard.submission import read_result_safely
     from leaderboard.verify import require_submittable
 
@@ -114,10 +123,13 @@ def submit_command(
                 typer.confirm(f"Open a pull request with this on {hub}?", abort=True, err=True)
             address = propose(prepared, hub, f"Submission: {card['name']} on {stated.dataset['name']}")
             say(f"pull request: {address}")
+        known = benchmark or (data if data and is_hub_id(data) else None)
+        if known is None:
+            say("no .eval_results entry: name the data set's repository on the Hub with --benchmark ORG/DATASET")
+            return
         assert prepared.verdict.result is not None
-        say(
-            f"written: {_write_eval_results(prepared.verdict.result, chosen, hub, address)}, for the model's own repository"
-        )
+        path = write_eval_results(EVAL_RESULTS / f"{chosen}.yaml", prepared.verdict.result, known, address)
+        say(f"written: {path}, for the model's own repository on the Hub")
 
 
 @app.command("verify")
@@ -229,17 +241,3 @@ def _shown(prepared: Prepared) -> str:
         parts.append(f"Declared training sky: {seen.objects:,} of {seen.of_objects:,} test objects lie in it.")
     parts += [f"{check.name} {check.outcome.upper()}: {check.detail}" for check in prepared.verdict.flags]
     return "\n".join(parts)
-
-
-def _write_eval_results(result: Result, name: str, hub: str | None, address: str | None) -> Path:
-    from astroclip_bench.files import atomic_path
-    from leaderboard.eval_results import eval_results
-
-    path = EVAL_RESULTS / f"{name}.yaml"
-    with atomic_path(path) as temporary:
-        temporary.write_text(eval_results(result, hub or DATASET_REPOSITORY.format(**result.dataset), address), "utf-8")
-    return path
-
-
-DATASET_REPOSITORY = "astroclip-bench/{name}"
-"""Where a data set is expected on the Hub when it was opened from somewhere else."""

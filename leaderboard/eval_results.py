@@ -5,7 +5,26 @@ Format: https://huggingface.co/docs/hub/eval-results. The task ids are those of 
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from astroclip_bench.files import atomic_path
 from astroclip_bench.results.record import ALL, Result, Score
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Say whether a name is that of a repository on the Hub, and no folder."""
+    return bool(_HUB_ID.fullmatch(name)) and not Path(name).exists()
+
+
+def write_eval_results(path: Path, result: Result, repository: str, source: str | None = None) -> Path:
+    """Write the file of `eval_results`, atomically, and return its path."""
+    text = eval_results(result, repository, source)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
 
 
 def primary_scores(result: Result) -> list[Score]:

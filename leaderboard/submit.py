@@ -108,16 +108,13 @@ def prepare(
     parts = {split: (dataset.splits[split].object_ids, found) for split, found in rounded.items()}
     scored = rescore.rescore(result, parts, dataset)
     shift = largest_shift(result, scored)
+    # What only the run on the model can tell stays the result's own.
     final = replace(
-        result,
-        dataset=scored.dataset,
-        scores=scored.scores,
-        floors={},
-        outcomes=None,
-        not_applicable=scored.not_applicable,
-        complete=scored.complete,
-        incomplete_because=scored.incomplete_because,
-        created=scored.created,
+        scored,
+        checks=result.checks,
+        options=result.options,
+        environment=result.environment,
+        timings_seconds=result.timings_seconds,
     )
     with _written(near, name, final, card, layouts, parts) as folder:
         yield Prepared(folder, verify_submission(folder, [dataset]), shift)

@@ -249,6 +249,7 @@ def compare(stated: Result, found: Result) -> None:
         differing = sorted({*stated.not_applicable} ^ {*found.not_applicable}) or sorted(found.not_applicable)
         problems.append(f"not applicable is stated otherwise of {differing[0]}")
     problems += rescore.differences(stated.scores, found.scores)
+    problems += [f"ceilings: {text}" for text in rescore.differences(stated.ceilings, found.ceilings)]
     if problems:
         raise SubmissionError("; ".join(problems)[:1_000], f"what the embeddings give, to {rescore.TOLERANCE}")
 
