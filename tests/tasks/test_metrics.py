@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from metric_reference import N, expected_values, make_sample
-from scipy import integrate
+from scipy import integrate, stats
 from sklearn import metrics as sklearn_metrics
 
 from astroclip_bench.errors import TaskError
@@ -76,3 +76,51 @@ def test_unknown_metric_and_missing_distribution() -> None:
         get_metrics(["r3"])
     with pytest.raises(TaskError, match="predictive distribution"):
         score(["crps"], Sample(np.arange(20.0), np.arange(20.0)), np.arange(20))
+
+
+def test_metrics_of_a_calibrated_normal_distribution_have_their_closed_forms() -> None:
+    random = np.random.default_rng(5)
+    n, sigma = 20_000, 0.03
+    centre = random.uniform(0.1, 0.5, n)
+    label = centre + sigma * random.standard_normal(n)
+    # Quantiles of the same distribution, all of the same weight.
+    quantiles = stats.norm.ppf((np.arange(200) + 0.5) / 200)
+    neighbours = centre[:, None] + sigma * quantiles
+    sample = Sample(label, centre, neighbours, np.full((n, 200), 1 / 200))
+    found = score(["pit_uniformity", "crps", "rmse", "mae", "r2"], sample, np.arange(n) // 500)
+    assert found["crps"].value == pytest.approx(sigma / np.sqrt(np.pi), rel=0.02)
+    assert found["pit_uniformity"].value is not None
+    assert found["pit_uniformity"].value < 1.36 / np.sqrt(n) + 1 / 200  # 95 % of Kolmogorov's distribution; the steps
+    assert found["rmse"].value == pytest.approx(sigma, rel=0.02)
+    assert found["mae"].value == pytest.approx(sigma * np.sqrt(2 / np.pi), rel=0.02)
+    assert found["r2"].value == pytest.approx(1 - sigma**2 / (0.4**2 / 12 + sigma**2), abs=0.01)
+    # One object, by the formula of Gneiting & Raftery (2007), section 4.2.
+    z = (label[:100] - centre[:100]) / sigma
+    closed = sigma * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+    np.testing.assert_allclose(sample.crps[:100], closed, atol=0.01 * sigma)
+
+
+def test_distributions_that_are_too_narrow_are_not_uniform() -> None:
+    random = np.random.default_rng(6)
+    label = random.standard_normal(5_000)
+    neighbours = 0.5 * np.tile(stats.norm.ppf((np.arange(100) + 0.5) / 100), (5_000, 1))
+    sample = Sample(label, np.zeros(5_000), neighbours, np.full((5_000, 100), 0.01))
+    # A share Phi(x) of the labels lies where Phi(2 x) is predicted: farthest apart at exp(-3 x^2 / 2) = 1 / 2.
+    x = np.sqrt(2 * np.log(2) / 3)
+    expected = stats.norm.cdf(2 * x) - stats.norm.cdf(x)
+    assert score(["pit_uniformity"], sample, np.arange(5_000))["pit_uniformity"].value == pytest.approx(
+        expected, abs=0.02
+    )
+
+
+def test_the_normalised_deviation_is_sigma_whatever_few_outliers_do() -> None:
+    random = np.random.default_rng(7)
+    label = random.uniform(0, 0.5, 40_000)
+    prediction = label + (1 + label) * (0.01 + 0.02 * random.standard_normal(40_000))
+    prediction[:400] = label[:400] + 0.5 * (1 + label[:400])
+    found = score(
+        ["sigma_nmad", "dz_bias", "outlier_fraction_0.15"], Sample(label, prediction), np.arange(40_000) // 800
+    )
+    assert found["sigma_nmad"].value == pytest.approx(0.02, rel=0.03)
+    assert found["dz_bias"].value == pytest.approx(0.01, abs=0.001)
+    assert found["outlier_fraction_0.15"].value == pytest.approx(0.01, abs=1e-9)
