@@ -146,6 +146,7 @@ def evaluate(
     previous: Result | None = None,
     must_match: bool = False,
     outcomes: Path | str | None = None,
+    previous_outcomes: Path | str | None = None,
     use_cache: bool = True,
     show_progress: ShowProgress = _silent,
 ) -> Result:
@@ -173,8 +174,10 @@ def evaluate(
         computed; if not, it is ignored, or refused with `must_match`.
     outcomes
         File to write the outcomes of single objects to, which comparisons need: `outcomes_path` of where the result is
-        written. Where it holds those of `previous`, they are kept with its scores; where it does not, what they belong
-        to is scored again.
+        written.
+    previous_outcomes
+        File with the outcomes of `previous`; `outcomes` if left out. What it holds is kept with the scores; what they
+        belong to and it does not hold is scored again.
     use_cache
         Reuse embeddings from the cache, and keep new ones there.
     show_progress
@@ -234,7 +237,8 @@ def evaluate(
     else:
         with inputs.timed("check"):
             result.checks = [asdict(check) for check in check_embedder(embedder, dataset).checks]
-    stored = set() if previous is None or outcomes is None else find_cells(outcomes, previous)
+    earlier = previous_outcomes or outcomes
+    stored = set() if previous is None or earlier is None else find_cells(earlier, previous)
     if outcomes is not None:
         result.scores = [score for score in result.scores if score.part != ALL or _key(score) in stored]
     result.not_applicable = reasons_against(chosen, embedder, inputs, protocols)
@@ -246,7 +250,7 @@ def evaluate(
         keep: Keep = discard
         if outcomes is not None:
             writer = stack.enter_context(write_outcomes(outcomes, inputs.queried))
-            writer.copy(outcomes, stored & {_key(score) for score in result.scores})
+            writer.copy(earlier or outcomes, stored & {_key(score) for score in result.scores})
             keep = writer.keep
         result.scores += _score(embedder, inputs, chosen, protocols, done, keep)
     result.outcomes = None if outcomes is None else digest_outcomes(outcomes)

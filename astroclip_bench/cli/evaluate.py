@@ -104,6 +104,7 @@ def evaluate_command(
 
     from astroclip_bench.embedders import load_embedder
     from astroclip_bench.evaluation import FLOORS, evaluate
+    from astroclip_bench.files import atomic_path
     from astroclip_bench.results.outcomes import check_replaceable, outcomes_path
     from astroclip_bench.results.record import write_result
     from astroclip_bench.results.table import render
@@ -118,22 +119,25 @@ def evaluate_command(
     check_writable(path)
     outcomes = outcomes_path(path)
     check_replaceable(outcomes)
-    result = evaluate(
-        embedder,
-        dataset,
-        tasks=names,
-        suite=suite,
-        batch_size=size,
-        dtype=dtype.value,
-        limit=limit,
-        floors=FLOORS if floors else (),
-        previous=_previous(path, resume),
-        must_match=resume is ResumeMode.always,
-        outcomes=outcomes,
-        use_cache=resume is not ResumeMode.never,
-        show_progress=_show_progress,
-    )
-    write_result(result, path)
+    # Both files or neither: the outcomes replace the earlier ones when the result has been written.
+    with atomic_path(outcomes) as new_outcomes:
+        result = evaluate(
+            embedder,
+            dataset,
+            tasks=names,
+            suite=suite,
+            batch_size=size,
+            dtype=dtype.value,
+            limit=limit,
+            floors=FLOORS if floors else (),
+            previous=_previous(path, resume),
+            must_match=resume is ResumeMode.always,
+            outcomes=new_outcomes,
+            previous_outcomes=outcomes,
+            use_cache=resume is not ResumeMode.never,
+            show_progress=_show_progress,
+        )
+        write_result(result, path)
     if output is Format.json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_, or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -48,6 +49,9 @@ OUTCOME_COLUMNS: Mapping[str, str] = {
     "ties": "int32",
     "rank": "float64",
     "pool": "int32",
+    "nearest_1": "float64",
+    "nearest_5": "float64",
+    "nearest_10": "float64",
     "label_class": "string",
     "predicted_class": "string",
 }
@@ -60,6 +64,8 @@ pit, crps
 greater, ties, rank, pool
     Of a search among `pool` objects: how many others are more similar to the query than its own pair, how many as
     similar, and the mean rank under a random order of these (from 1).
+nearest_1, nearest_5, nearest_10
+    Mean agreement with, or difference from, the query's own label of so many nearest others; NaN where it has no label.
 label_class, predicted_class
     Of a classification; null where the object has no label.
 """
@@ -105,14 +111,14 @@ def outcomes_path(result: Path | str) -> Path:
 
 
 def check_replaceable(path: Path | str) -> None:
-    """Fail if there is a file at `path` that is none of outcomes: embeddings, perhaps, that must not be lost.
+    """Fail if there is a file at `path`, not empty, that is none of outcomes: embeddings, perhaps, that must not be lost.
 
     Raises
     ------
     StorageError
         Naming the file.
     """
-    if Path(path).exists() and not _is_outcomes(Path(path)):
+    if Path(path).exists() and Path(path).stat().st_size and not _is_outcomes(Path(path)):
         raise StorageError(
             f"{path} exists and was not written by astroclip-bench evaluate",
             todo="name another --out: the outcomes of single objects are written beside it as .parquet",
@@ -251,18 +257,18 @@ def read_outcomes(path: Path | str, columns: Sequence[str] | None = None, **equa
     StorageError
         If it cannot be read.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     if not _is_outcomes(Path(path)):
         raise ResultError(f"{path} holds no outcomes of objects", "a file written by astroclip-bench evaluate")
-    wanted = pc.scalar(True)
-    for name, value in equal.items():
-        wanted &= pc.field(name) == value
-    names = None if columns is None else list(dict.fromkeys([*columns, *equal]))
-    tables = [table.filter(wanted) for table in _row_groups(path, columns=names)]
-    frame: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
-    return frame if columns is None else frame[list(columns)]
+    wanted = reduce(and_, (pc.field(name) == value for name, value in equal.items()), pc.scalar(True))
+    with storage_errors(path):
+        table = pq.read_table(
+            path, columns=None if columns is None else list(columns), filters=wanted, partitioning=None
+        )
+    frame: pd.DataFrame = table.unify_dictionaries().to_pandas()
+    return frame
 
 
 def digest_outcomes(path: Path | str) -> dict[str, Any]:
@@ -296,25 +302,16 @@ def reason_against(path: Path | str, result: Result) -> str | None:
     return None
 
 
-def _row_groups(
-    path: Path | str, keys: Collection[CellKey] | None = None, columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
+def _row_groups(path: Path | str, keys: Collection[CellKey]) -> Iterator[pa.Table]:
     """Give the row groups one after the other, and of them the rows of the cells `keys`."""
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    wanted = pc.scalar(keys is None)
-    for key in keys or ():
-        cell = pc.scalar(True)
-        for name, value in key._asdict().items():
-            cell &= pc.field(name) == value
-        wanted |= cell
+    cells = [reduce(and_, (pc.field(name) == value for name, value in key._asdict().items())) for key in keys]
+    wanted = reduce(or_, cells)
     with storage_errors(path), pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        yield (schema if columns is None else pa.schema([schema.field(name) for name in columns])).empty_table()
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns).filter(wanted)
+            yield file.read_row_group(group).filter(wanted)
 
 
 def _encoded(array: pa.Array) -> pa.Array:

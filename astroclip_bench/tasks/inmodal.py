@@ -26,6 +26,11 @@ def score_names() -> list[str]:
     return [f"{measure}@{k}" for measure in (AGREEMENT, DIFFERENCE) for k in NEIGHBOURS_AT]
 
 
+def outcome_of(name: str) -> str:
+    """Return the column of `astroclip_bench.results.outcomes.OUTCOME_COLUMNS` that keeps a score of each query."""
+    return f"nearest_{name.partition('@')[2]}"
+
+
 def direction_of(name: str) -> Literal["higher", "lower"]:
     """Return whether more or less of a score is better."""
     return "higher" if name.startswith(AGREEMENT) else "lower"

@@ -61,6 +61,14 @@ def score_rows(
     ]
 
 
+def spread(values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values of the `known` objects among all objects: the others have NaN, or None if these are no floats."""
+    is_real = values.dtype.kind == "f"
+    whole = np.full(len(known), np.nan if is_real else None, dtype=values.dtype if is_real else object)
+    whole[known] = values
+    return whole
+
+
 def group_masks(
     task: Task, columns: Mapping[str, NDArray[Any]], known: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.bool_]]:

@@ -15,7 +15,7 @@ from astroclip_bench.tasks.labels import label_of
 from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups, seed_spread
 from astroclip_bench.tasks.probes import Prediction, knn_regress
 from astroclip_bench.tasks.protocols import get_protocol
-from astroclip_bench.tasks.rows import Side, group_masks, score_rows
+from astroclip_bench.tasks.rows import Side, group_masks, score_rows, spread
 from astroclip_bench.tasks.searches import RankCounts, score_lookalikes, score_neighbours, score_ranks
 from astroclip_bench.tasks.task import Task
 
@@ -57,9 +57,9 @@ def score_pair(
             if task.probe == "ranks" and not task.matched:
                 scores += score_ranks(task, protocol, test, test_as_reference, known, keep)
             if task.probe == "ranks" and task.matched:
-                scores += score_lookalikes(task, protocol, test, test_as_reference)
+                scores += score_lookalikes(task, protocol, test, test_as_reference, keep)
             if task.probe == "agree":
-                scores += score_neighbours(task, protocol, test)
+                scores += score_neighbours(task, protocol, test, keep)
     return scores
 
 
@@ -169,18 +169,11 @@ def _outcomes(task: Task, sample: Sample, known: NDArray[np.bool_]) -> Columns:
     if task.classes:
         names = np.array(task.classes, dtype=object)
         found = {"label_class": sample.label, "predicted_class": sample.prediction}
-        return {name: _spread(names[places.astype(int)], known, None) for name, places in found.items()}
+        return {name: spread(names[places.astype(int)], known) for name, places in found.items()}
     found = {"label": sample.label, "prediction": sample.prediction}
     if sample.neighbour_labels is not None:
         found |= {"pit": sample.pit, "crps": sample.crps}
-    return {name: _spread(values, known, np.nan) for name, values in found.items()}
-
-
-def _spread(values: NDArray[Any], known: NDArray[np.bool_], missing: float | None) -> NDArray[Any]:
-    """Return the values of the `known` objects among all objects."""
-    whole = np.full(len(known), missing, dtype=values.dtype)
-    whole[known] = values
-    return whole
+    return {name: spread(values, known) for name, values in found.items()}
 
 
 def _chance(task: Task, train_label: NDArray[Any], sample: Sample) -> dict[str, float | None]:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.errors import TaskError
-from astroclip_bench.results.outcomes import CellKey, Keep
+from astroclip_bench.results.outcomes import CellKey, Keep, discard
 from astroclip_bench.results.record import ALL, Score
 from astroclip_bench.tasks import inmodal, lookalikes, retrieval
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS, bootstrap
 from astroclip_bench.tasks.labels import label_of
 from astroclip_bench.tasks.protocols import get_protocol, scale
-from astroclip_bench.tasks.rows import Side, group_masks, score_rows
+from astroclip_bench.tasks.rows import Side, group_masks, score_rows, spread
 from astroclip_bench.tasks.task import Task
 
 RankCounts = dict[tuple[str, str, str], tuple[NDArray[np.int64], retrieval.Counts]]
@@ -64,7 +64,7 @@ def _rank_counts(group: str, pools: Sequence[NDArray[np.int64]], test: Side, ref
     }
 
 
-def score_lookalikes(task: Task, protocol: str, test: Side, reference: Side) -> list[Score]:
+def score_lookalikes(task: Task, protocol: str, test: Side, reference: Side, keep: Keep = discard) -> list[Score]:
     """Score the search for each test object among those most like it."""
     _check_metrics(task, retrieval.score_names())
     known = lookalikes.has_all(test.columns, task.matched)
@@ -72,13 +72,16 @@ def score_lookalikes(task: Task, protocol: str, test: Side, reference: Side) -> 
     scaled = scale(reference.vectors[known], test.vectors[known], get_protocol(protocol))
     pools = lookalikes.lookalike_pools(columns, task.matched)
     counts = lookalikes.lookalike_counts(scaled[1], scaled[0], pools)
+    pair = (reference.modality, test.modality)
+    kept = retrieval.outcomes(counts, pools.shape[1])
+    keep(CellKey(task.name, protocol, *pair), {name: spread(values, known) for name, values in kept.items()})
     scores = retrieval.query_scores(counts, pools.shape[1])
     floor = retrieval.random_floor(pools.shape[1])
     chance = {name: np.full(len(pools), floor[name]) for name in task.metrics}
-    return _score_queries(task, protocol, (reference.modality, test.modality), scores, chance, test, known)
+    return _score_queries(task, protocol, pair, scores, chance, test, known)
 
 
-def score_neighbours(task: Task, protocol: str, test: Side) -> list[Score]:
+def score_neighbours(task: Task, protocol: str, test: Side, keep: Keep = discard) -> list[Score]:
     """Score what the nearest other test objects have in common with each."""
     _check_metrics(task, inmodal.score_names())
     label = label_of(task, test.columns)
@@ -86,7 +89,10 @@ def score_neighbours(task: Task, protocol: str, test: Side) -> list[Score]:
     vectors = scale(test.vectors[known], test.vectors[known], get_protocol(protocol))[0]
     scores = inmodal.neighbour_scores(vectors, label[known], task.metrics)
     chance = inmodal.random_floor(label[known], task.metrics)
-    return _score_queries(task, protocol, (test.modality, test.modality), scores, chance, test, known)
+    pair = (test.modality, test.modality)
+    kept = {inmodal.outcome_of(name): spread(values, known) for name, values in scores.items()}
+    keep(CellKey(task.name, protocol, *pair), kept)
+    return _score_queries(task, protocol, pair, scores, chance, test, known)
 
 
 def _score_queries(
