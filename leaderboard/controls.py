@@ -112,6 +112,8 @@ def nearest_labels(evidence: Evidence) -> Found:
             ordered = np.sort(train[np.isfinite(train)])
             best = np.abs(ordered[_nearest(ordered, test)] - test)
             both = np.isfinite(found) & np.isfinite(best)
+            if both.sum() < LIMITS.known:
+                continue
             typical, least = (float(np.median(values[both])) for values in (found, best))
             if least > 0 and typical < LIMITS.nearest_label_ratio * least:
                 yield (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from astroclip_bench.files import atomic_path
 from astroclip_bench.results.record import ALL, Result, Score
+from leaderboard.texts import dump_yaml
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -49,7 +50,6 @@ def eval_results(result: Result, repository: str, source: str | None = None) -> 
     source
         Address that the entries point to: of the submission, where it is known.
     """
-    import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     kind = "SIMULATED data; " if result.dataset["simulated"] else ""
@@ -67,7 +67,7 @@ def eval_results(result: Result, repository: str, source: str | None = None) -> 
         for score in primary_scores(result)
         if score.value is not None
     ]
-    return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=1_000))
+    return dump_yaml(eval_result_entries_to_yaml(entries))
 
 
 def _interval(score: Score) -> str:

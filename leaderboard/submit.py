@@ -24,7 +24,7 @@ from leaderboard.submission import (
     SUBMISSION_VERSION,
     VectorFile,
 )
-from leaderboard.texts import require_schema
+from leaderboard.texts import dump_yaml, require_schema
 from leaderboard.vectors import Layout, common_exponent, to_float16, write_vectors
 from leaderboard.verify import Verdict, find_dataset, require_submittable, verify_submission
 
@@ -195,8 +195,6 @@ def _written(
     """Give the folder of the submission, inside a temporary one."""
     import tempfile
 
-    import yaml
-
     from astroclip_bench.results.record import write_result
 
     with tempfile.TemporaryDirectory(prefix=".submit-", dir=near) as temporary:
@@ -215,8 +213,7 @@ def _written(
             "embeddings": [{key: value for key, value in asdict(file).items() if value is not None} for file in files],
         }
         require_schema(content, "submission-v1", SUBMISSION_FILE)
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1_000)
-        (folder / SUBMISSION_FILE).write_text(text, encoding="utf-8")
+        (folder / SUBMISSION_FILE).write_text(dump_yaml(content), encoding="utf-8")
         yield folder
 
 

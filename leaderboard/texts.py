@@ -61,15 +61,25 @@ def parse_yaml(content: bytes, where: str) -> dict[str, Any]:
         text = content.decode("utf-8")
         for event in _events(text, kind):
             _check_event(event, where)
-        node = yaml.compose(text, Loader=kind)
+        loader = kind(text)
+        node = loader.get_single_node()
         _check_keys(node, where)
-        found = yaml.load(text, Loader=kind)
+        found = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SubmissionError(f"{where}: not plain YAML ({reason})", todo="check it") from error
     if not isinstance(found, dict):
         raise SubmissionError(f"{where}: holds a {type(found).__name__}", "keys and values")
     return found
+
+
+def dump_yaml(values: Any) -> str:
+    """Return plain values as YAML that `parse_yaml` takes: every value written out, in the order given."""
+    import yaml
+
+    # A value that stands in two places would be written once, with an alias to it; through JSON it becomes two.
+    apart = json.loads(json.dumps(values))
+    return str(yaml.safe_dump(apart, sort_keys=False, allow_unicode=True, width=1_000))
 
 
 def _events(text: str, kind: Any) -> Iterator[tuple[int, yaml.Event]]:

@@ -124,12 +124,13 @@ def read_vectors(path: Path, layout: Layout, object_ids: Sequence[str]) -> tuple
         with memory_bound(4 * bound + SPARE_BYTES), pq.ParquetFile(path, read_dictionary=[ID_KEY]) as file:
             _check_claims(file, layout, len(object_ids), bound, path)
             table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+            table.validate(full=True)
+            found = _ids(table[ID_KEY], path)
+            arrays = {name: _vectors(table[name], layout.dimension, name, path) for name in layout.modalities}
+            arrays |= {name: np.asarray(table[name].to_numpy()) for name in layout.predictions}
+    except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SubmissionError(f"{path}: not readable as Parquet within {bound:,} bytes ({reason})") from error
-    found = _ids(table[ID_KEY], path)
-    arrays = {name: _vectors(table[name], layout.dimension, name, path) for name in layout.modalities}
-    arrays |= {name: np.asarray(table[name].to_numpy()) for name in layout.predictions}
     _check_ids(found, object_ids, path)
     return found, arrays
 

@@ -145,6 +145,10 @@ def _check(verdict: Verdict, name: str) -> Iterator[Callable[[str], None]]:
     except UserError as error:
         verdict.checks.append(Check(name, "failed", str(error)))
         raise _RefusedError from error
+    except Exception as error:  # one submission, whatever it holds, does not end the verification of the others
+        text = " ".join(str(error).split())[:200]
+        verdict.checks.append(Check(name, "failed", f"it cannot be verified: {type(error).__name__}: {text}"))
+        raise _RefusedError from error
     verdict.checks.append(Check(name, "flagged" if flags else "passed", "; ".join(flags)))
 
 

@@ -266,6 +266,19 @@ def test_a_file_changed_without_its_digest_is_caught(folder, survey):
     assert the_only_failure(folder, survey).name == "embeddings"
 
 
+def test_an_error_that_nobody_foresaw_refuses_one_submission_alone(folder, honest, survey, monkeypatch):
+    from leaderboard import verify
+
+    original = verify.read_parts
+
+    def break_down(submission, dataset):
+        return 1 / 0 if submission.folder == folder else original(submission, dataset)
+
+    monkeypatch.setattr(verify, "read_parts", break_down)
+    assert "ZeroDivisionError" in the_only_failure(folder, survey).detail
+    assert verify_submission(honest, [survey]).passed
+
+
 def test_data_that_the_verifier_has_not_is_not_opened(folder, survey):
     change_result(folder, lambda content: content["dataset"].update(name="../../somewhere"))
     assert the_only_failure(folder, survey).name == "data"

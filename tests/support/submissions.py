@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from leaderboard.texts import dump_yaml
+
 DIMENSION = 8
 CARD: dict[str, Any] = {
     "name": "toy",
@@ -50,7 +52,7 @@ def seal(folder: Path) -> None:
     for entry in content["embeddings"]:
         vectors = (folder / "embeddings" / f"{entry['split']}.parquet").read_bytes()
         entry["bytes"], entry["sha256"] = len(vectors), hashlib.sha256(vectors).hexdigest()
-    where.write_text(yaml.safe_dump(content, sort_keys=False))
+    where.write_text(dump_yaml(content))
 
 
 def change_result(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -67,7 +69,7 @@ def change_card(folder: Path, **changes: Any) -> None:
     where = folder / "submission.yaml"
     content = yaml.safe_load(where.read_text())
     content["card"] |= changes
-    where.write_text(yaml.safe_dump(content, sort_keys=False))
+    where.write_text(dump_yaml(content))
 
 
 def change_vectors(folder: Path, split: str, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
