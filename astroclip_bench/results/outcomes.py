@@ -2,8 +2,8 @@
 
 One row for each test object, cell (task, protocol, reference and query modality) and seed of a probe, with the columns of
 the data set that objects are resampled and grouped by. Every score on the test split that a result holds for its
-embedder can be computed again from them, and two models compared object by object. Scores on fewer labels, in pools of
-look-alikes and others, of what neighbours have in common, and of floors have no rows.
+embedder can be computed again from them, and two models compared object by object. Scores on fewer labels, in pools drawn
+by hash, and of floors have no rows.
 
 Whoever scores a cell calls a `Keep` with it. The rows go to disk as they come.
 """
@@ -17,18 +17,17 @@ from operator import and_, or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
 from astroclip_bench.errors import ResultError, StorageError
 from astroclip_bench.files import atomic_path, sha256_file, storage_errors
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from astroclip_bench.results.record import Result
 
-Columns = Mapping[str, NDArray[Any]]
+Columns = Mapping[str, "NDArray[Any]"]
 
 OUTCOMES_VERSION = 1
 MARK = b"astroclip_bench_outcomes"

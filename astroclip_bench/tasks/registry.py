@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from astroclip_bench.errors import TaskError
 from astroclip_bench.plugins import load_plugin, plugin_names, suggest
-from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
 from astroclip_bench.tasks.task import Task
 
 
@@ -18,6 +17,8 @@ def all_tasks() -> dict[str, Task]:
     TaskError
         If an entry point gives something other than a `Task`, or takes a name that is in use.
     """
+    from astroclip_bench.tasks.catalogue import BUILTIN_TASKS
+
     tasks = {task.name: task for task in BUILTIN_TASKS}
     for name in plugin_names("tasks"):
         task = load_plugin("tasks", name)
