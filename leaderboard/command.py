@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astroclip_bench.errors import UserError
+from leaderboard.board_command import build_command, serve_command
 from leaderboard.submission import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ class Format(enum.StrEnum):
     json = "json"
 
 
-@app.callback()
-def _keep_sub_commands() -> None:
-    """Keep `verify` a sub-command, alone as it may stand."""
+app.command("build")(build_command)
+app.command("serve")(serve_command)
 
 
 def submit_command(
