@@ -92,4 +92,5 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+        figure.set_layout_engine("none")  # what the first file was laid out by holds for the second
     return paths

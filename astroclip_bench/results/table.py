@@ -37,16 +37,22 @@ def render(result: Result, tablefmt: str = "simple") -> str:
     """Return the table of a result as text, with a heading that names the data set and whether it is simulated."""
     from tabulate import tabulate
 
+    headers, rows = score_table(result, headline_scores(result))
+    table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
+    return "\n".join([heading(result), "", table, "", *notes(result), *_curves(result, tablefmt)])
+
+
+def score_table(result: Result, scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of a table of some scores of a result, beside its floors and the worst group."""
     headers = ["task", "metric", "reference -> query", "score", "95 % interval", "chance"]
     headers += [*result.floors, *(["ceiling"] if result.ceilings else []), "worst group"]
     rows = []
-    for score in headline_scores(result):
+    for score in scores:
         row = [score.task, score.metric, _pair(score), _number(score.value), _interval(score), _number(score.chance)]
         row += [_number(_floor(floor, score)) for floor in result.floors.values()]
         row += [_number(_ceiling(result, score))] if result.ceilings else []
         rows.append([*row, _worst(result, score)])
-    table = tabulate(rows, headers=headers, tablefmt=tablefmt, disable_numparse=True)
-    return "\n".join([heading(result), "", table, "", *_notes(result), *_curves(result, tablefmt)])
+    return headers, rows
 
 
 def _curves(result: Result, tablefmt: str) -> list[str]:
@@ -85,15 +91,17 @@ def heading(result: Result) -> str:
     return f"{model['name']} ({model['dimension']}-d) on {data['name']} {data['version']} ({kind}; {size})"
 
 
-def _notes(result: Result) -> list[str]:
+def notes(result: Result) -> list[str]:
+    """Return what must be known to read the table, a sentence or two each."""
     notes = [
         "Zero-shot scores by knn16 (reference: train split, query: test split), retrieval among the test split by "
         f"cosine.{_lower_is_better(result)}",
-        "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, or random order. "
+        "Intervals: 1,000 bootstrap replicates over HEALPix pixels. Chance: the mean label, the most frequent answer, or "
+        "random order. "
         + (f"Floors on the same data: {', '.join(result.floors)}." if result.floors else "Floors were not scored."),
     ]
     if result.ceilings:
-        notes.append("Ceiling: what a model would score that knew the truth, if the labels are as noisy as they claim.")
+        notes.append("Ceiling: what a model would score that knew the truth behind the noisy labels.")
     if any(_is_trained(score) for score in result.scores):
         notes.append(
             "Linear, mlp: a ridge regression and AstroCLIP's network (mean over three seeds) trained on the reference "
