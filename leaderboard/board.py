@@ -116,7 +116,10 @@ def _track_table(dataset: Mapping[str, Any], rows: Sequence[Row], track: str, pr
     if not cells:
         return []
     by_name = {row.name: row for row in rows}
-    missing = {name: tuple(key for key in ends if key not in found) for name, found in cells.items()}
+    missing = {
+        name: tuple(key for key in ends if key_of(track, protocol, key) not in by_name[name].replicates)
+        for name in cells
+    }
     contenders = [
         Contender(
             name,

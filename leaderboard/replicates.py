@@ -41,6 +41,6 @@ def replicates_of(result: Result, outcomes: Path) -> dict[str, NDArray[np.floati
         estimates = cell.estimates(tasks[task], [one.metric for one in columns], groups=False).get(ALL, {})
         for column in columns:
             drawn = estimates[column.metric].replicates if column.metric in estimates else None
-            if drawn is not None:
+            if drawn is not None and len(drawn):  # none without two pixels
                 found[key_of(track_of(reference, query), protocol, column.key)] = drawn
     return found

@@ -73,7 +73,8 @@ def test_without_the_supervised_baseline_nothing_is_ranked(rows):
 
 
 def test_a_row_that_lacks_a_required_score_is_shown_last(rows):
-    rows[2].scores.pop("image|knn16|age.r2")
+    for numbers in (rows[2].scores, rows[2].replicates):
+        numbers.pop("image|knn16|age.r2")
     line = find(rows, "image").lines[-1]
     assert (line.row.name, line.standing, line.missing) == ("both", None, ("age.r2",))
 
