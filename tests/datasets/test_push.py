@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, HubServer, serving_hub
+from hub_server import HubServer, point_library_at, serving_hub
 from tiny_source import TinySource, tiny_info
 
 from astroclip_bench.datasets import open_dataset
@@ -21,18 +20,8 @@ NAME = "org/tiny"
 @pytest.fixture
 def hub(monkeypatch):
     """Run the Hub here, and point its library at it."""
-    from huggingface_hub import constants
-
     with serving_hub(HubServer()) as running:
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, running.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        # Xet needs a storage server of its own; without it large files go the way of Git LFS.
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        # The library waits for seconds before it asks a busy server again.
-        monkeypatch.setattr(time, "sleep", lambda _: None)
+        point_library_at(running.url, monkeypatch)
         yield running
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,3 +62,19 @@ def honest(survey, model, evaluated, tmp_path_factory) -> Path:
 def folder(honest, tmp_path) -> Path:
     """Return a copy of the honest submission."""
     return Path(shutil.copytree(honest, tmp_path / "toy"))
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Return a function that runs `astroclip-bench ARGUMENTS...` and gives its exit code, output and messages."""
+    from astroclip_bench.cli.main import main
+
+    def run_command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["astroclip-bench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=int(stopped.value.code or 0), out=captured.out, err=captured.err)
+
+    return run_command

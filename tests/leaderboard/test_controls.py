@@ -136,7 +136,7 @@ def test_identities_in_both_modalities(evidence):
         return dataclasses.replace(part, vectors=vectors)
 
     cheat = Evidence(add_identity(evidence.train, 7), add_identity(evidence.test, 8), declared=False)
-    assert failed(cheat) == {"pairs over train"}
+    assert [check.name for check in run_controls(cheat) if check.outcome == "flagged"] == ["pairs over train"]
 
 
 def test_a_probe_that_predicts_permuted_labels_is_noticed(evidence, monkeypatch):

@@ -7,10 +7,12 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".parquet",)
@@ -59,6 +61,21 @@ class HubServer:
         """Return an identifier that was not used yet."""
         self._commits += 1
         return commit_id(self._commits)
+
+
+def point_library_at(url: str, monkeypatch: Any) -> None:
+    """Let huggingface_hub take the server at `url` for the Hub, with a token that may write."""
+    from huggingface_hub import constants
+
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # Xet needs a storage server of its own; without it large files go the way of Git LFS.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    # The library waits for seconds before it asks a busy server again.
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 @contextmanager
