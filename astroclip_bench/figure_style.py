@@ -5,6 +5,7 @@ matplotlib is imported inside the functions; a figure here belongs to no window 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ GUIDE = "#555555"
 
 PAGE_INCH = 7.2
 """Width of two columns of a journal: at this size the text is that of a caption."""
+TITLE_LETTERS_AN_INCH = 13
+"""Of a size of 9 points, with some room."""
 DPI = 200
 SETTINGS: Mapping[str, Any] = {
     "font.size": 8,
@@ -83,6 +86,12 @@ def new_figure(height_inch: float, width_inch: float = PAGE_INCH) -> Figure:
 def as_text(name: str) -> str:
     """Return a name as matplotlib shows it letter by letter: a dollar sign begins no formula."""
     return name.replace("$", r"\$")
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """Put a title above a figure, letter by letter, in as many lines as it takes."""
+    width = int(TITLE_LETTERS_AN_INCH * figure.get_figwidth())
+    figure.suptitle(as_text(textwrap.fill(title, width)))
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.figure_style import COLOURS, NUMBER_MAP, as_text, new_figure, styled
+from astroclip_bench.figure_style import COLOURS, NUMBER_MAP, as_text, new_figure, set_title, styled
 from astroclip_bench.files import atomic_path
 from astroclip_bench.records import Modality, wavelength_angstrom
 
@@ -84,7 +84,7 @@ def draw_gallery(
     assert paint is not None
     with styled():
         figure = paint(rows, modality, arrays)
-        figure.suptitle(as_text(title))
+        set_title(figure, title)
         save_picture(figure, path)
 
 
@@ -156,7 +156,7 @@ def _paint_maps(
         axes[0].set_ylabel(name)
         for axis in axes:
             axis.set(xticks=[], yticks=[])
-    figure.suptitle(as_text(title))
+    set_title(figure, title)
     return figure
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.analysis import gallery
-from astroclip_bench.figure_style import COLOURS, GUIDE, LINES_ANGSTROM, as_text, new_figure, styled
+from astroclip_bench.figure_style import COLOURS, GUIDE, LINES_ANGSTROM, new_figure, set_title, styled
 from astroclip_bench.records import Modality, wavelength_angstrom
 from astroclip_bench.tasks.protocols import get_protocol, scale
 
@@ -91,7 +91,7 @@ def draw_searches(subject: Subject, dataset: BenchDataset, title: str, folder: P
         names.append(f"retrieval-{query.name}-to-{reference.name}.png")
         with styled():
             figure = _draw(searches[query.name, reference.name], query, reference, arrays, subject)
-            figure.suptitle(as_text(f"{query.name} in search of {reference.name}: {title}"))
+            set_title(figure, f"{query.name} in search of {reference.name}: {title}")
             gallery.save_picture(figure, folder / names[-1])
     return names
 

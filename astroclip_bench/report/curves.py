@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure
+from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure, set_title
 from astroclip_bench.report.material import Material, published
 from astroclip_bench.report.parts import (
     SHOWN_TASKS,
@@ -67,7 +67,7 @@ def draw_returned(material: Material) -> Figure | None:
     axis.set_ylabel("searches that find their pair")
     axis.grid()
     legend_below(figure, [axis], columns=3)
-    figure.suptitle(f"{title_of(material.result)}: retrieval")
+    set_title(figure, f"{title_of(material.result)}: retrieval")
     return figure
 
 
@@ -111,7 +111,7 @@ def draw_labels(material: Material) -> Figure | None:
     for axis in grid[-1]:
         axis.set_xlabel("train labels")
     legend_below(figure, grid.ravel())
-    figure.suptitle(f"{title_of(result)}: label efficiency, reference → query")
+    set_title(figure, f"{title_of(result)}: label efficiency, reference → query")
     return figure
 
 
@@ -158,7 +158,7 @@ def draw_dimension(sweep: Mapping[int, Result]) -> Figure | None:
         axis.grid()
     legend_below(figure, axes)
     data = next(iter(sweep.values())).dataset
-    figure.suptitle(f"{as_text(data_name(data))}: score against dimension, reference → query")
+    set_title(figure, f"{data_name(data)}: score against dimension, reference → query")
     return figure
 
 
@@ -191,8 +191,8 @@ def draw_robustness(record: Mapping[str, Any], task: str) -> Figure | None:
     low = min(axis.get_ylim()[0] for axis in axes)
     axes[0].set_ylim(max(low, LOWEST_R2), HIGHEST)
     legend_below(figure, axes)
-    title = as_text(f"{record['embedder']['name']} on {data_name(record['dataset'])}")
-    figure.suptitle(f"{title}: {task_title(task).lower()} of worse observations, reference → query")
+    title = f"{record['embedder']['name']} on {data_name(record['dataset'])}"
+    set_title(figure, f"{title}: {task_title(task).lower()} of worse observations, reference → query")
     return figure
 
 

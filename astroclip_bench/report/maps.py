@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroclip_bench.figure_style import NUMBER_MAP, as_text, new_figure
+from astroclip_bench.figure_style import NUMBER_MAP, as_text, new_figure, set_title
 from astroclip_bench.report.material import Material
 from astroclip_bench.report.parts import title_of
 
@@ -47,5 +47,5 @@ def draw_maps(material: Material, table: pd.DataFrame) -> Figure | None:
         figure.colorbar(drawn, ax=list(axes), label=COLOURED_BY[label], extend="both", fraction=0.03, pad=0.01)
     for axis, space in zip(grid[0], spaces, strict=True):
         axis.set_title(f"{as_text(space)} embeddings")
-    figure.suptitle(f"{title_of(material.result)}: UMAP")
+    set_title(figure, f"{title_of(material.result)}: UMAP")
     return figure

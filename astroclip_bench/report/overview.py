@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.figure_style import COLOURS, GUIDE, as_text, new_figure
+from astroclip_bench.figure_style import COLOURS, GUIDE, as_text, new_figure, set_title
 from astroclip_bench.report.material import Material, published
 from astroclip_bench.report.parts import SHOWN_TASKS, legend_below, primary_scores, task_title, title_of
 from astroclip_bench.results.record import Score
@@ -116,7 +116,7 @@ def draw_overview(material: Material) -> Figure | None:
     for tick in axes[0].get_yticklabels()[len(names) :]:
         tick.set_fontweight("bold")
     legend_below(figure, axes, columns=len(KINDS))
-    figure.suptitle(title_of(material.result))
+    set_title(figure, title_of(material.result))
     return figure
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.figure_style import as_text
 from astroclip_bench.results.record import ALL, Result, Score
 
 if TYPE_CHECKING:
@@ -39,8 +38,8 @@ def data_name(dataset: Mapping[str, Any]) -> str:
 
 
 def title_of(result: Result) -> str:
-    """Return model and data set in one line, for a figure."""
-    return as_text(f"{result.embedder['name']} on {data_name(result.dataset)}")
+    """Return model and data set in one line."""
+    return f"{result.embedder['name']} on {data_name(result.dataset)}"
 
 
 def task_title(name: str) -> str:

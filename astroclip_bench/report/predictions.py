@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.figure_style import COLOURS, DENSITY_MAP, GUIDE, as_text, new_figure
+from astroclip_bench.figure_style import COLOURS, DENSITY_MAP, GUIDE, as_text, new_figure, set_title
 from astroclip_bench.report.material import Material
 from astroclip_bench.report.parts import PANELS_A_ROW, Pair, pair_name, panels, primary_scores, rows_of, title_of
 from astroclip_bench.report.parts import with_interval as in_words
@@ -92,7 +92,7 @@ def draw_predictions(material: Material, task: str) -> Figure | None:
         grid[2 * line, column].set_axis_off()
         grid[2 * line + 1, column].set_axis_off()
     _share_scale(figure, densities, grid)
-    figure.suptitle(f"{title_of(material.result)}: {axis.name}, {found[0][0].protocol}, reference → query")
+    set_title(figure, f"{title_of(material.result)}: {axis.name}, {found[0][0].protocol}, reference → query")
     return figure
 
 
@@ -125,7 +125,7 @@ def draw_calibration(material: Material, task: str) -> Figure | None:
         axis.set(xlim=(0, 1), ylim=(0, highest), xlabel="PIT")
     for axis in axes[:: min(PANELS_A_ROW, len(found))]:
         axis.set_ylabel("galaxies, over a flat share")
-    figure.suptitle(f"{title_of(material.result)}: calibration of {task}, {found[0][0].protocol}, reference → query")
+    set_title(figure, f"{title_of(material.result)}: calibration of {task}, {found[0][0].protocol}, reference → query")
     return figure
 
 

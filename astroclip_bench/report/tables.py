@@ -60,7 +60,7 @@ def _is_trained(score: Score) -> bool:
 
 
 def _arrows(cells: Sequence[str]) -> list[str]:
-    return [cell.replace("->", "→") for cell in cells]
+    return [cell.replace("->", "→").replace("<=", "≤") for cell in cells]
 
 
 def models_table(material: Material) -> Table | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure, styled
+from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure, set_title, styled
 from baselines.astroclip.scored import COMPARED, compared_scores, pair_name
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _plot(key: str, results: Mapping[str, Result]) -> Any:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     data = first.dataset
     kind = "SIMULATED data" if data["simulated"] else "real data"
-    figure.suptitle(f"{as_text(data['name'])} ({kind}): reference -> query, bands are 95 % intervals")
+    set_title(figure, f"{data['name']} ({kind}): reference -> query, bands are 95 % intervals")
     return figure
 
 

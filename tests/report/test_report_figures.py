@@ -112,3 +112,16 @@ def test_the_same_figure_gives_the_same_bytes(material, tmp_path):
         with styled():
             written.append([path.read_bytes() for path in save_figure(curves.draw_returned(material), tmp_path / name)])
     assert written[0] == written[1]
+
+
+def test_a_long_title_stays_within_its_figure(tmp_path):
+    from astroclip_bench.figure_style import new_figure, set_title
+
+    with styled():
+        figure = new_figure(2.0, 3.0)
+        figure.subplots()
+        set_title(figure, "outliers of the joint embeddings: a-model-with-a-name on some-data test (SIMULATED data)")
+        save_figure(figure, tmp_path / "title")
+        box = figure._suptitle.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
