@@ -161,9 +161,9 @@ def verify_command(
 
     from astroclip_bench.files import write_json
     from astroclip_bench.progress import progress_bar
-    from leaderboard.verify import verify_submission
+    from leaderboard.verify import open_for_many, verify_submission
 
-    datasets = [_open(name) for name in data]
+    datasets = [open_for_many(_open(name)) for name in data]
     verdicts: list[Verdict] = []
     with progress_bar("verifying", unit="submissions") as report:
         for place, path in enumerate(folders):

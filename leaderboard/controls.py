@@ -35,7 +35,8 @@ class Limits:
     nearest_label_ratio: float = 5.0
     dimension_flagged: float = 0.95
     dimension_failed: float = 0.99
-    linear_failed: float = 0.995
+    linear_flagged: float = 0.995
+    linear_failed: float = 0.9999
     test_over_train: float = 0.1
     standard_errors: float = 5.0
     copied_share: float = 0.01
@@ -166,9 +167,11 @@ def linear_readout(evidence: Evidence) -> Found:
         predicted = path.predict(evidence.test.vectors[modality], weakest)
         for place, (name, _, test) in enumerate(asked):
             r2 = _r2(test, predicted[:, place])
-            if r2 > LIMITS.linear_failed:
-                text = f"{name} is linear in {modality}: R2 {r2:.4f} on the test split"
-                yield ("flagged", text) if evidence.declared else ("failed", f"{text}, and no labels are declared")
+            text = f"{name} is linear in {modality}: R2 {r2:.5f} on the test split"
+            if r2 > LIMITS.linear_failed and not evidence.declared:
+                yield "failed", f"{text}, and no labels are declared"
+            elif r2 > LIMITS.linear_flagged:
+                yield "flagged", text
 
 
 def test_over_train(evidence: Evidence) -> Found:

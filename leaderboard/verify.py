@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroclip_bench.datasets.views import SplitView
 from astroclip_bench.errors import UserError
 from leaderboard import rescore
 from leaderboard.checks import Check
@@ -26,6 +28,30 @@ from leaderboard.vectors import read_vectors
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
     from astroclip_bench.results.record import Result
+
+
+class _RememberingView(SplitView):
+    """A split whose columns are read once, however many submissions are scored on it."""
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return {}
+
+    def column(self, name: str) -> Any:
+        """Return one column, as `SplitView.column` does, not to be written to."""
+        if name not in self._columns:
+            self._columns[name] = super().column(name)
+            self._columns[name].flags.writeable = False
+        return self._columns[name]
+
+
+def open_for_many(dataset: BenchDataset) -> BenchDataset:
+    """Return the same data set, of which labels and pixels are kept in memory from one submission to the next."""
+    views = {
+        name: _RememberingView(view.name, view.folder, view.files, view.schema, view.selected)
+        for name, view in dataset.splits.items()
+    }
+    return replace(dataset, splits=views)
 
 
 @dataclass

@@ -152,6 +152,19 @@ def test_the_honest_one_passes_every_check(honest, survey, tmp_path):
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
+def test_data_are_read_once_for_many_submissions(honest, survey, monkeypatch):
+    from astroclip_bench.datasets.views import SplitView
+    from leaderboard.verify import open_for_many
+
+    read = []
+    original = SplitView.column
+    monkeypatch.setattr(SplitView, "column", lambda view, name: read.append((view.name, name)) or original(view, name))
+    kept = open_for_many(survey)
+    verdicts = [verify_submission(honest, [kept]) for _ in range(2)]
+    assert len(read) == len(set(read))
+    assert verdicts[0].checks == verdicts[1].checks == verify_submission(honest, [survey]).checks
+
+
 @pytest.mark.parametrize("tamper", RESULTS, ids=lambda tamper: tamper.__name__)
 def test_a_changed_result_is_caught(folder, survey, tamper):
     change_result(folder, tamper)
