@@ -150,17 +150,19 @@ def check_folder(folder: Path) -> None:
                     )
 
 
-def fetch(submission: Submission, split: str) -> Path:
+def fetch(submission: Submission, split: str, limit: int) -> Path:
     """Return the path of a split's embeddings, fetched from the Hub if they lie there, its digest compared.
 
     Raises
     ------
     SubmissionError
-        If there is no such file, or it is another one.
+        If there is no such file, it is another one, or larger than `limit` bytes: that is said before it is fetched.
     """
     if split not in submission.files:
         raise SubmissionError(f"{submission.name}: no embeddings of the split {split}", f"the file of {split}")
     entry = submission.files[split]
+    if entry.bytes > limit:
+        raise SubmissionError(f"{submission.name}: {entry.path} has {entry.bytes:,} bytes", f"at most {limit:,}")
     path = submission.folder / entry.path if entry.address is None else _download(entry.address, entry.bytes)
     if entry.address is None and (path.is_symlink() or not path.is_file()):
         raise SubmissionError(f"{submission.name}: {entry.path} is missing", f"{entry.bytes:,} bytes")

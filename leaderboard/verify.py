@@ -251,10 +251,11 @@ def read_parts(submission: Submission, dataset: BenchDataset) -> rescore.Parts:
     extra = sorted(set(submission.files) - set(layouts))
     if extra:
         raise SubmissionError(f"embeddings of the split {extra[0]}", "those that a score needs", "leave them out")
-    return {
-        split: read_vectors(fetch(submission, split), layout, dataset.splits[split].object_ids)
-        for split, layout in layouts.items()
-    }
+    parts = {}
+    for split, layout in layouts.items():
+        ids = dataset.splits[split].object_ids
+        parts[split] = read_vectors(fetch(submission, split, layout.bytes_of(len(ids))), layout, ids)
+    return parts
 
 
 def compare(stated: Result, found: Result) -> None:

@@ -21,7 +21,7 @@ def test_it_is_read_as_it_was_written(honest):
     assert submission.card == CARD
     assert submission.result.complete
     assert set(submission.files) == {"train", "test"}
-    assert fetch(submission, "test") == honest / "embeddings" / "test.parquet"
+    assert fetch(submission, "test", 10**6) == honest / "embeddings" / "test.parquet"
 
 
 def test_submissions_are_listed_by_name(honest, tmp_path):
@@ -128,3 +128,17 @@ def test_embeddings_on_the_hub_are_fetched_and_compared(folder, survey, monkeypa
     elsewhere.write_bytes(elsewhere.read_bytes()[:-1] + b"x")
     assert [check.name for check in verify_submission(folder, [survey]).failures] == ["embeddings"]
     assert set(asked) == {address}
+    assert len(asked) == 2
+
+
+def test_a_file_too_large_is_not_fetched(folder, survey, monkeypatch):
+    from leaderboard import submission as room
+
+    where = folder / "submission.yaml"
+    content = yaml.safe_load(where.read_text())
+    for entry in content["embeddings"]:
+        entry |= {"address": "hf://datasets/org/vectors@" + "a" * 40 + "/toy.parquet", "bytes": 10**12}
+    where.write_text(dump_yaml(content))
+    monkeypatch.setattr(room, "_download", lambda address, size: pytest.fail("it was fetched"))
+    (failure,) = verify_submission(folder, [survey]).failures
+    assert "1,000,000,000,000 bytes; expected at most" in failure.detail
