@@ -19,7 +19,7 @@ def plot_sweep(key: str, results: Mapping[str, Result]) -> Any:
     """Return a matplotlib figure of the compared scores against the values of a setting.
 
     Numbers stand on a logarithmic axis of base 2 where all are positive powers of it, on a linear one otherwise; words
-    stand side by side. Dashed lines are the floors of the first result.
+    stand side by side. A dashed line is the highest floor of the first result.
     """
     with styled("train"):
         return _plot(key, results)
@@ -35,13 +35,18 @@ def _plot(key: str, results: Mapping[str, Result]) -> Any:
         for name, points in _lines(results, task, metric).items():
             number = names.setdefault(name, len(names))
             _draw_line(axes, [places[value] for value in points], list(points.values()), name, number)
-        for floor, rows in first.floors.items():
-            best = [row.value for row in rows if (row.task, row.metric, row.group) == (task, metric, "all")]
-            known = [value for value in best if value is not None]
-            if known and max(known) > 0:
-                axes.axhline(max(known), color=GUIDE, linestyle="--", linewidth=0.8)
-                at = ("axes fraction", "data")
-                axes.annotate(as_text(floor), (1, max(known)), xycoords=at, ha="right", va="bottom", size=6)
+        floors = [
+            (row.value, f"{floor} of {row.query}")
+            for floor, rows in first.floors.items()
+            for row in rows
+            if (row.task, row.metric, row.group) == (task, metric, "all") and row.value is not None and row.value > 0
+        ]
+        if floors:
+            best, floor = max(floors)
+            axes.axhline(best, color=GUIDE, linestyle="--", linewidth=0.8)
+            axes.annotate(
+                as_text(floor), (0.99, best), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=6
+            )
         axes.set_title(TITLES.get((task, metric), f"{task.capitalize()}, {metric}"))
         axes.set_xlabel(as_text(key.rpartition(".")[2].replace("_", " ")))
         if powers:
