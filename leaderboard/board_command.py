@@ -35,9 +35,10 @@ def build_command(
     """  # noqa: D301 - typer reads the backslash
     from astroclip_bench.cli.common import open_with_progress, say
     from leaderboard.build import ROWS, SITE, build_board, collect_rows
+    from leaderboard.verify import open_for_many
 
     def opened() -> list[BenchDataset]:
-        return [open_with_progress(name) for name in data]
+        return [open_for_many(open_with_progress(name)) for name in data]
 
     rows = collect_rows(folder, out / ROWS, opened, say)
     build_board(rows, out)

@@ -88,6 +88,27 @@
     return element;
   }
 
+  // The first rows at once, the others while the reader looks at these; a newer drawing ends an older one.
+  let drawing = 0;
+  const ROWS_AT_ONCE = 100;
+
+  function drawRows(body, lines, columns, ranges, mine) {
+    body.append(...lines.slice(0, ROWS_AT_ONCE).map((line) => {
+      const known = submissions[line.id];
+      const row = make("tr");
+      columns.forEach((column, place) => {
+        if (column.key === "model") {
+          const name = make("th", { scope: "row" }, make("a", { href: address(known.name) }, known.title));
+          for (const flag of known.flags) name.append(" ", make("span", { class: "flag" }, flag));
+          row.append(name);
+        } else if (column.key === "rank") row.append(make("td", {}, line.rank ? String(line.rank) : make("span", { class: "soft", title: line.missing }, "unranked")));
+        else row.append(cell(column, line, ranges[place]));
+      });
+      return row;
+    }));
+    if (lines.length > ROWS_AT_ONCE) setTimeout(() => { if (mine === drawing) drawRows(body, lines.slice(ROWS_AT_ONCE), columns, ranges, mine); });
+  }
+
   function draw() {
     const chosen = table();
     const columns = columnsOf(chosen);
@@ -114,19 +135,8 @@
       head.append(header);
     });
     const body = make("tbody");
-    for (const line of lines) {
-      const known = submissions[line.id];
-      const row = make("tr");
-      columns.forEach((column, place) => {
-        if (column.key === "model") {
-          const name = make("th", { scope: "row" }, make("a", { href: address(known.name) }, known.title));
-          for (const flag of known.flags) name.append(" ", make("span", { class: "flag" }, flag));
-          row.append(name);
-        } else if (column.key === "rank") row.append(make("td", {}, line.rank ? String(line.rank) : make("span", { class: "soft", title: line.missing }, "unranked")));
-        else row.append(cell(column, line, ranges[place]));
-      });
-      body.append(row);
-    }
+    drawing += 1;
+    drawRows(body, lines, columns, ranges, drawing);
     const caption = make("caption", {}, `${chosen.caption} ${lines.length} of ${chosen.lines.length} rows.`);
     by("table").replaceChildren(make("table", {}, caption, make("thead", {}, head), body));
     by("note").textContent = chosen.note;
