@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from astroclip_bench import __version__
-from astroclip_bench.cli import analyse, data, doctor, evaluate, report, robustness
+from astroclip_bench.cli import analyse, compare, data, doctor, evaluate, report, robustness
 from astroclip_bench.errors import BenchError
 from astroclip_bench.plugins import load_plugin, plugin_names
 
@@ -117,6 +117,7 @@ def _options(
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("tasks")(evaluate.tasks_command)
 app.command("check-model")(evaluate.check_model_command)
+app.command("compare")(compare.compare_command)
 app.command("analyse")(analyse.analyse_command)
 app.command("robustness")(robustness.robustness_command)
 app.command("report")(report.report_command)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from astroclip_bench.results.outcomes import OUTCOME_COLUMNS, CellKey, Columns, read_outcomes
 from astroclip_bench.results.record import ALL
-from astroclip_bench.tasks import inmodal, retrieval
+from astroclip_bench.tasks import inmodal, retrieval, searches
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS, Estimate, Resamples, Statistic, bootstrap
 from astroclip_bench.tasks.metrics import METRICS, Sample
 from astroclip_bench.tasks.rows import group_masks
@@ -113,6 +113,11 @@ def kind_of(metric: str) -> Kind | None:
     if metric in inmodal.score_names():
         return "neighbours"
     return "ranks" if metric in retrieval.score_names() else None
+
+
+def direction_of(metric: str) -> Literal["higher", "lower", "zero"]:
+    """Return which way a metric of objects is better."""
+    return METRICS[metric].direction if metric in METRICS else searches.direction_of(metric)
 
 
 @dataclass(frozen=True)

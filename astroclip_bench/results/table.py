@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from astroclip_bench.results.kept import direction_of
 from astroclip_bench.results.record import ALL, LABELS, Result, Score
 from astroclip_bench.tasks.task import GROUPS
 
@@ -158,21 +159,14 @@ def _worst(result: Result, score: Score) -> str:
     groups = [(value, group) for value, group in groups if group.partition(":")[0] in names]
     if not groups:
         return ""
-    value, group = max(groups) if _direction(score.metric) == "lower" else min(groups)
+    value, group = max(groups) if direction_of(score.metric) == "lower" else min(groups)
     return f"{_number(value)} ({group.partition(':')[2]})"
-
-
-def _direction(metric: str) -> str:
-    from astroclip_bench.tasks.metrics import METRICS
-    from astroclip_bench.tasks.searches import direction_of
-
-    return METRICS[metric].direction if metric in METRICS else direction_of(metric)
 
 
 def _lower_is_better(result: Result) -> str:
     """Return a sentence that names the metrics of the table of which less is better, if there are any."""
     shown = dict.fromkeys(score.metric for score in headline_scores(result))
-    lower = [metric for metric in shown if _direction(metric) == "lower"]
+    lower = [metric for metric in shown if direction_of(metric) == "lower"]
     return f" Lower is better for {' and '.join(lower)}." if lower else ""
 
 

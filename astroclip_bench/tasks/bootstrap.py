@@ -145,10 +145,11 @@ def bootstrap(
             resamples = Resamples(counts[part], clusters)
             for name, statistic in statistics.items():
                 drawn[name][part] = statistic(resamples)
-    return {name: _estimate(values[name], drawn[name], len(clusters), keep_replicates) for name in statistics}
+    return {name: estimate_of(values[name], drawn[name], len(clusters), keep_replicates) for name in statistics}
 
 
-def _estimate(value: float, replicates: Float64, n: int, keep: bool) -> Estimate:
+def estimate_of(value: float, replicates: Float64, n: int, keep: bool = False) -> Estimate:
+    """Return a value on `n` objects with the error and the interval that its replicates, those not NaN, give."""
     kept = replicates if keep else None
     if not np.isfinite(value):
         return Estimate(None, None, None, None, n, kept)

@@ -117,7 +117,22 @@ def test_doctor_finds_everything(run):
     assert "FAILED" not in outcome.out
 
 
-@pytest.mark.parametrize("arguments", [(), ("evaluate",), ("tasks",), ("data",), ("data", "info"), ("check-model",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("evaluate",),
+        ("compare",),
+        ("tasks",),
+        ("data",),
+        ("data", "info"),
+        ("check-model",),
+        ("analyse",),
+        ("robustness",),
+        ("baselines", "run"),
+        ("sweep",),
+    ],
+)
 def test_every_help_has_an_example(run, arguments):
     outcome = run(*arguments, "--help")
     assert outcome.code == 0

@@ -90,7 +90,9 @@ def test_predictions_stand_beside_the_vectors(pairs, tmp_path):
     stored, view = load_embedder(str(path)), dataset.splits["test"]
     assert stored.info.targets == {"spectrum": ("redshift",)}
     found = stored.lookup_prediction(view.object_ids, "spectrum", "redshift")
-    np.testing.assert_allclose(found, np.concatenate([one.arrays["flux"].mean(1) for one in view.batches(["flux"], 64)]))
+    np.testing.assert_allclose(
+        found, np.concatenate([one.arrays["flux"].mean(1) for one in view.batches(["flux"], 64)])
+    )
 
 
 @pytest.mark.parametrize(
