@@ -159,27 +159,21 @@ def board_data(rows: Sequence[Row], tables: Sequence[Table]) -> dict[str, Any]:
 def _table_data(table: Table, place: Mapping[str, int]) -> dict[str, Any]:
     digits = {key: COLUMN[key].digits if key in COLUMN else DIGITS for key in table.columns}
     better = {key: COLUMN[key].better if key in COLUMN else "higher" for key in table.columns}
-    lines: list[dict[str, Any]] = []
-    groups: dict[tuple[str, str], None] = {}
-    for line in table.lines:
-        of_line = {
-            key: {name: round(value, DIGITS + 1) for name, value in found.items()}
-            for key in GROUPED
-            if (found := line.row.groups.get(key_of(table.track, table.protocol, key)))
+    named = {key: key_of(table.track, table.protocol, key) for key in GROUPED}
+    groups = dict.fromkeys(
+        (key, name) for key in GROUPED for line in table.lines for name in sorted(line.row.groups.get(named[key], ()))
+    )
+    lines = [
+        {
+            "id": place[line.row.name],
+            "rank": line.standing.rank if line.standing else None,
+            "skill": _rounded(line.standing.skill, line.standing.low, line.standing.high) if line.standing else None,
+            "cells": {key: _rounded(one.value, one.low, one.high) for key, one in line.cells.items()},
+            "groups": _rounded(*(line.row.groups.get(named[key], {}).get(name) for key, name in groups)),
+            "missing": _why_unranked(table, line),
         }
-        groups |= {(key, name): None for key, found in of_line.items() for name in found}
-        lines.append(
-            {
-                "id": place[line.row.name],
-                "rank": line.standing.rank if line.standing else None,
-                "skill": _rounded(line.standing.skill, line.standing.low, line.standing.high)
-                if line.standing
-                else None,
-                "cells": {key: _rounded(one.value, one.low, one.high) for key, one in line.cells.items()},
-                "groups": of_line,
-                "missing": _why_unranked(table, line),
-            }
-        )
+        for line in table.lines
+    ]
     return {
         "data": data_title(table.dataset),
         "track": table.track,
@@ -190,10 +184,7 @@ def _table_data(table: Table, place: Mapping[str, int]) -> dict[str, Any]:
             {"key": key, "title": title, "digits": digits[key], "better": better[key]}
             for key, title in table.columns.items()
         ],
-        "groups": [
-            {"key": key, "group": name, "title": COLUMN[key].title}
-            for key, name in sorted(groups, key=lambda one: (GROUPED.index(one[0]), one[1]))
-        ],
+        "groups": [f"{COLUMN[key].title}, {name}" for key, name in groups],
         "lines": lines,
     }
 
@@ -215,7 +206,7 @@ def _why_unranked(table: Table, line: Line) -> str:
 
 
 def _rounded(*values: float | None) -> list[float | None]:
-    return [None if value is None else round(value, 5) for value in values]
+    return [None if value is None else round(value, 4) for value in values]
 
 
 def _places(tables: Sequence[Table]) -> dict[str, list[tuple[Table, Line]]]:

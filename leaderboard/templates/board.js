@@ -46,7 +46,7 @@
     const number = (key, title, get, more = {}) => ({ key, title, get, numeric: true, ...more });
     const columns = [number("rank", "Rank", (line) => line.rank), text("model", "Model", (line) => submissions[line.id].title)];
     if (view.show === "groups") {
-      for (const name of chosen.groups) columns.push(number(`${name.key}|${name.group}`, `${name.title}, ${name.group}`, (line) => line.groups?.[name.key]?.[name.group], { digits: 3, better: "higher" }));
+      chosen.groups.forEach((title, place) => columns.push(number(`group ${place}`, title, (line) => line.groups[place], { digits: 3, better: "higher" })));
       return columns;
     }
     columns.push(number("skill", "Skill", (line) => line.skill?.[0], { cell: (line) => line.skill, digits: 3, better: "higher" }));
