@@ -69,4 +69,4 @@ def good(scored: Scored) -> Path:
 @pytest.fixture(scope="session")
 def poor(scored: Scored) -> Path:
     """Return the result of the worse model."""
-    return scored("poorer", 1.0)
+    return scored("poorer", 3.0)

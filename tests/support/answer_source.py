@@ -54,7 +54,7 @@ def write_vectors(path: Path, dataset: BenchDataset, noise: float, seed: int) ->
     parts = dataset.splits.values()
     ids = [name for view in parts for name in view.object_ids]
     redshift, answer = (np.concatenate([view.column(name) for view in parts]) for name in ("redshift", QUESTION))
-    known = np.stack([np.nan_to_num(redshift), *(3.0 * (answer == name) for name in ANSWERS)], axis=1)
+    known = np.stack([5.0 * np.nan_to_num(redshift), *(3.0 * (answer == name) for name in ANSWERS)], axis=1)
     random = np.random.default_rng(seed)
     shared = np.concatenate([known, np.random.default_rng(0).normal(size=(len(ids), 4))], axis=1)
     arrays = {
