@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
 
 REPLICATES = 1_000
 SEED = 0
@@ -57,9 +58,13 @@ class Resamples:
         """Return the mean of `values` (n,) in every resample."""
         return self.sum(values) / self.size
 
-    def cumulative(self, order: Int64) -> Float64:
-        """Return the running number of occurrences along `order` (n,): (resamples, n), exact whole numbers."""
-        return np.cumsum(self.counts.take(self.clusters[order], axis=1), axis=1)
+    def running(self, order: Int64) -> Int32:
+        """Return the number of occurrences before each place along `order` (n,), and of all: (resamples, n + 1)."""
+        # A cluster that is never drawn leads every row: counting starts from zero.
+        counts = np.zeros((len(self.counts), self.counts.shape[1] + 1), np.int32)
+        counts[:, 1:] = self.counts
+        occurrences = counts.take(np.concatenate([[0], 1 + self.clusters[order]]), axis=1)
+        return np.cumsum(occurrences, axis=1, out=occurrences)
 
 
 Statistic = Callable[[Resamples], Float64]
@@ -160,20 +165,20 @@ def estimate_of(value: float, replicates: Float64, n: int, keep: bool = False) -
     return Estimate(value, float(finite.std(ddof=1)), float(low), float(high), n, kept)
 
 
-def weighted_median(running: Float64, values: Float64) -> Float64:
-    """Return the median of sorted `values` (n,) whose running numbers of occurrences are `running` (resamples, n).
+def weighted_median(running: Int32, values: Float64) -> Float64:
+    """Return the median of sorted `values` (n,), from what `Resamples.running` gives along them.
 
     As `numpy.median` of the resampled values: the middle one, or the mean of the two middle ones.
     """
     low, high = middle_places(running[:, -1])
-    return (values[first_reaching(running, low)] + values[first_reaching(running, high)]) / 2
+    return (values[_reaching(running, low)] + values[_reaching(running, high)]) / 2
 
 
-def middle_places(size: Float64) -> tuple[Float64, Float64]:
+def middle_places(size: Int32) -> tuple[Int32, Int32]:
     """Return the two places (from 1) whose values a median of `size` values averages; equal if the size is odd."""
-    return np.floor((size + 1) / 2), np.floor(size / 2) + 1
+    return (size + 1) // 2, size // 2 + 1
 
 
-def first_reaching(running: Float64, target: Float64) -> Int64:
-    """Return, for each rising row of `running` (resamples, n), the first column that reaches its `target`."""
-    return np.array([np.searchsorted(row, value) for row, value in zip(running, target, strict=True)])
+def _reaching(running: Int32, target: Int32) -> Int64:
+    """Return, for each resample, the place of the value with which the number of occurrences reaches `target`."""
+    return np.array([np.searchsorted(row[1:], value) for row, value in zip(running, target, strict=True)])

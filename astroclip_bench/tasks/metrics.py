@@ -29,6 +29,7 @@ from astroclip_bench.tasks.bootstrap import (
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
 
 NMAD_TO_SIGMA = 1.4826  # of a normal distribution
 # Halvings of an interval: 2^-50 of it is below the rounding of its ends.
@@ -130,25 +131,21 @@ class Sample:
 @dataclass(frozen=True)
 class _Ranks:
     order: Int64  # sorts the values
-    first: Int64  # per object: position in the order where its run of equal values begins
-    last: Int64  # and ends
+    edges: Int64  # places in the order between runs of equal values, with both ends
+    run: Int64  # per object: its run
 
     @staticmethod
     def of(values: Float64) -> _Ranks:
-        order = np.argsort(values, kind="stable")
-        ranked = values[order]
-        return _Ranks(order, np.searchsorted(ranked, values, "left"), np.searchsorted(ranked, values, "right") - 1)
+        _, run, lengths = np.unique(values, return_inverse=True, return_counts=True)
+        return _Ranks(np.argsort(run, kind="stable"), np.concatenate([[0], np.cumsum(lengths)]), run)
 
     def on(self, resamples: Resamples) -> Float64:
-        """Return the average rank of every object's value in every resample, minus its mean: (resamples, n)."""
-        running = resamples.cumulative(self.order)
-        padded = np.concatenate([np.zeros((len(running), 1)), running], axis=1)
+        """Return, for every object, twice its value's average rank minus the mean rank: (resamples, n)."""
+        edges = resamples.running(self.order).take(self.edges, axis=1)
         # A run that takes the places a+1..b has the average rank (a + b + 1) / 2; the mean rank is (n + 1) / 2.
-        ranks = padded.take(self.first, axis=1)
-        ranks += running.take(self.last, axis=1)
-        ranks -= running[:, -1:]
-        ranks /= 2
-        return ranks
+        ranks = edges[:, :-1] + edges[:, 1:]
+        ranks -= edges[:, -1:]
+        return ranks.take(self.run, axis=1).astype(np.float64)
 
 
 def _r2(sample: Sample, resamples: Resamples) -> Float64:
@@ -174,26 +171,24 @@ def _bias(sample: Sample, resamples: Resamples) -> Float64:
 
 def _spearman(sample: Sample, resamples: Resamples) -> Float64:
     label, prediction = sample.label_ranks.on(resamples), sample.prediction_ranks.on(resamples)
-    weights = resamples.weights
-    covariance = np.einsum("ij,ij,ij->i", weights, label, prediction)
-    variances = np.einsum("ij,ij,ij->i", weights, label, label) * np.einsum(
-        "ij,ij,ij->i", weights, prediction, prediction
-    )
+    weighted_label, weighted_prediction = resamples.weights * label, resamples.weights * prediction
+    covariance = np.einsum("ij,ij->i", weighted_label, prediction)
+    variances = np.einsum("ij,ij->i", weighted_label, label) * np.einsum("ij,ij->i", weighted_prediction, prediction)
     return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
 
 
 def _dz_bias(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.scaled_residual_order
-    return weighted_median(resamples.cumulative(order), sample.scaled_residual[order])
+    return weighted_median(resamples.running(order), sample.scaled_residual[order])
 
 
 def _sigma_nmad(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.scaled_residual_order
-    values, running = sample.scaled_residual[order], resamples.cumulative(order)
+    values, running = sample.scaled_residual[order], resamples.running(order)
     return NMAD_TO_SIGMA * median_distance(values, running, weighted_median(running, values))
 
 
-def median_distance(values: Float64, running: Float64, centre: Float64) -> Float64:
+def median_distance(values: Float64, running: Int32, centre: Float64) -> Float64:
     """Return the median of ``|values - centre|`` in every resample, without sorting again for every centre.
 
     The number of values within a distance of the centre is a difference of two running counts, so the middle
@@ -204,20 +199,19 @@ def median_distance(values: Float64, running: Float64, centre: Float64) -> Float
     values
         Sorted, (n,).
     running
-        Running number of occurrences along `values`, (resamples, n).
+        What `Resamples.running` gives along `values`, (resamples, n + 1).
     centre
         (resamples,).
     """
-    padded = np.concatenate([np.zeros((len(running), 1)), running], axis=1)
     rows = np.arange(len(running))
     targets = np.stack(middle_places(running[:, -1]))
-    low = np.zeros_like(targets)
+    low = np.zeros(targets.shape)
     high = np.broadcast_to(np.maximum(values[-1] - centre, centre - values[0]), targets.shape)
     for _ in range(BISECTIONS):
         distance = (low + high) / 2
         upper = np.searchsorted(values, centre + distance, "right")
         lower = np.searchsorted(values, centre - distance, "left")
-        enough = padded[rows, upper] - padded[rows, lower] >= targets
+        enough = running[rows, upper] - running[rows, lower] >= targets
         low, high = np.where(enough, low, distance), np.where(enough, distance, high)
     middle: Float64 = high.mean(axis=0)
     return middle
@@ -233,11 +227,10 @@ def _outlier_fraction(limit: float) -> Callable[[Sample, Resamples], Float64]:
 def _pit_uniformity(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.pit_order
     values = sample.pit[order]
-    share = resamples.cumulative(order)
-    share /= resamples.size[:, None]
-    above = (share - values).max(axis=1)
+    share = resamples.running(order) / resamples.size[:, None]
+    above = (share[:, 1:] - values).max(axis=1)
     # Just below a value the distribution stands at the share of the values before it.
-    below = np.maximum((values[1:] - share[:, :-1]).max(axis=1, initial=0.0), values[0])
+    below = (values - share[:, :-1]).max(axis=1)
     # A value that a resample lacks still bounds the gap from within: shares are flat there.
     distance: Float64 = np.maximum(above, below)
     return distance

@@ -316,7 +316,7 @@ def statistic(name: str, scores: Float64) -> Statistic:
     order = np.argsort(scores, kind="stable")
 
     def median(resamples: Resamples) -> Float64:
-        return weighted_median(resamples.cumulative(order), scores[order])
+        return weighted_median(resamples.running(order), scores[order])
 
     return median
 
