@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,8 @@ from dataset_builders.upstream.desi_coadd import DesiCoadds
 
 TARGETS = 500
 ROUNDS = 9
-MINIMUM_RATE = 0.6
-"""Of the rate of the bare reading; on a quiet machine it is 0.8."""
+MINIMUM_RATE = 0.7
+"""Of the rate of the bare reading, of the quickest round of each: other processes only ever slow a round down."""
 IMAGES = [f"{arm}_{kind}" for arm in ARMS for kind in ("FLUX", "IVAR", "MASK")]
 
 
@@ -70,9 +69,9 @@ def test_whole_spectra_are_read_nearly_as_fast_as_bare_images(coadd, benchmark):
         setup=lambda: bare.append(min(cpu_seconds(read, coadd) for read in (with_astropy, with_fitsio))),
         rounds=ROUNDS,
     )
-    rate = statistics.median(bare) / statistics.median(ours)
+    rate = min(bare) / min(ours)
     index = [cpu_seconds(reader.index, coadd) for _ in range(ROUNDS)]
     benchmark.extra_info["share_of_bare_rate"] = round(rate, 2)
     for name, times in {"bare": bare, "load": ours, "index": index}.items():
-        benchmark.extra_info[f"{name}_cpu_milliseconds"] = round(1e3 * statistics.median(times), 1)
+        benchmark.extra_info[f"{name}_cpu_milliseconds"] = round(1e3 * min(times), 1)
     assert rate >= MINIMUM_RATE
