@@ -6,31 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from pair_source import LineAndBrightness
 
 from astroclip_bench import robustness
 from astroclip_bench.datasets import open_dataset
-from astroclip_bench.embedders import EmbedderInfo, load_embedder
+from astroclip_bench.embedders import load_embedder
 from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.evaluation import evaluate
 from astroclip_bench.perturbed import PerturbedSplit
 from astroclip_bench.robustness import measure_robustness
-
-
-class LineAndBrightness:
-    """Embeds an image by its brightness and a spectrum by the place of its line: both tell the redshift."""
-
-    info = EmbedderInfo("line-and-brightness", "0" * 32, 3, ("image", "spectrum"), "none")
-
-    def embed(self, batch, modality):
-        """Return (n, 3)."""
-        if "image" in batch:
-            redshift = 1.1 - batch["image"].mean(axis=(1, 2, 3))
-        else:
-            flux = np.where(batch["ivar"] > 0, batch["flux"], 0)
-            smooth = flux[:, : 7781 // 31 * 31].reshape(len(flux), -1, 31).mean(axis=2)
-            redshift = (smooth.argmax(axis=1) * 31 + 15 - 1000) / 5000
-        angle = 0.5 * redshift
-        return np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

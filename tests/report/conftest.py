@@ -9,30 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astroclip_bench.embedders import EmbedderInfo
-
-
-class LineAndBrightness:
-    """Embeds an image by its brightness and a spectrum by the place of its line: both tell the redshift."""
-
-    info = EmbedderInfo("line-and-brightness", "0" * 32, 3, ("image", "spectrum"), "none")
-
-    def embed(self, batch, modality):
-        """Return (n, 3)."""
-        if "image" in batch:
-            redshift = 1.1 - batch["image"].mean(axis=(1, 2, 3))
-        else:
-            flux = np.where(batch["ivar"] > 0, batch["flux"], 0)
-            smooth = flux[:, : 7781 // 31 * 31].reshape(len(flux), -1, 31).mean(axis=2)
-            redshift = (smooth.argmax(axis=1) * 31 + 15 - 1000) / 5000
-        angle = 0.5 * redshift
-        return np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1).astype(np.float32)
-
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Path:
     """Return a folder of r.json with its companions, and a sweep; not to be changed."""
-    from pair_source import PairSource
+    from pair_source import LineAndBrightness, PairSource
 
     from astroclip_bench.analysis import analyse as module
     from astroclip_bench.analysis import structure
