@@ -6,7 +6,6 @@ is built from them alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.files import atomic_path, write_json
+from astroclip_bench.files import atomic_path, digest_strings, sha256_file, write_json
 from astroclip_bench.results.record import ALL, LABELS
 from leaderboard.columns import COLUMNS, GROUPED, PROTOCOLS, track_of
 
@@ -171,6 +170,6 @@ def basis_of(folder: Path, version: str) -> str:
 
     versions = {name: task.version for name, task in all_tasks().items()}
     versions |= {name: protocol.version for name, protocol in PROTOCOLS_SCORED.items()}
-    stated = (folder / SUBMISSION_FILE).read_bytes()
-    known = json.dumps([ROW_VERSION, version, sorted(versions.items())]).encode()
-    return hashlib.sha256(known + b"\0" + stated).hexdigest()
+    path = folder / SUBMISSION_FILE
+    stated = sha256_file(path) if path.is_file() else ""  # verification says what is wrong with it
+    return digest_strings([stated, json.dumps([ROW_VERSION, version, sorted(versions.items())])])

@@ -71,6 +71,12 @@ def test_what_changed_is_verified_again_and_shown_as_refused(collect, said, tmp_
     assert "toy: scores:" in (tmp_path / "board" / "README.md").read_text()
 
 
+def test_a_folder_that_is_no_submission_does_not_stop_the_others(collect, said, tmp_path):
+    (tmp_path / "submissions" / "stray").mkdir()
+    assert [row.name for row in collect()] == ["toy"]
+    assert any(line.startswith("stray: refused (form: ") for line in said)
+
+
 def test_a_changed_card_is_read_again(collect, tmp_path):
     assert collect()[0].card["name"] == "toy"
     change_card(tmp_path / "submissions" / "toy", name="another name")
