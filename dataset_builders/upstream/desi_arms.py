@@ -127,8 +127,7 @@ def combine_arms(arms: Sequence[Arm], rule: CoaddRule, out: Spectra) -> None:
     for left, right in pairwise(arms):
         _combine_overlap(left, right, rule, out)
     if rule.clear_mask_where_used:
-        flagged = np.flatnonzero(out.mask)
-        np.put(out.mask, flagged[np.take(out.ivar, flagged) > 0], 0)
+        np.multiply(out.mask, ~(out.ivar > 0), out=out.mask)
 
 
 def _combine_overlap(left: Arm, right: Arm, rule: CoaddRule, out: Spectra) -> None:
