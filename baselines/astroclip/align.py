@@ -6,24 +6,28 @@ spectrum encoder what images show, while two halves of a spectrum's pixels share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from astroclip_bench.embedders.weights import ModelFile, load_weights, read_model
 from astroclip_bench.errors import EmbedderError
+from astroclip_bench.progress import Progress
 from baselines.astroclip import architecture
-from baselines.astroclip.alignment import ARCHITECTURE, PUBLISHED_SCALE, AlignmentModel, build
+from baselines.astroclip.alignment import ARCHITECTURE, FEATURES, PUBLISHED_SCALE, AlignmentModel, build
 from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.config import RecipeError
 from baselines.astroclip.contrastive import cached_step, contrastive_loss
-from baselines.astroclip.data import Tensors
+from baselines.astroclip.data import Tensors, TrainingSplit
 
 HALVED = ("flux", "ivar")
+FEATURE_ROWS = 128
+"""Galaxies that frozen encoders are shown at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,13 @@ class AlignSettings:
     encoders, heads
         Modality -> ``name`` and settings. An encoder may be left out where `start` gives it.
     start
-        Modality -> an earlier stage, or a model file, whose encoder is started from.
+        Modality -> an earlier stage, or a model file, whose encoder is started from. Where `encoders` gives one as
+        well, it is that one, and takes of the other's weights those that it has itself.
     frozen
         Modalities whose encoder stays as it starts.
+    features_once
+        Let frozen encoders see each galaxy once, before the training, which then reads what they gave: the same
+        training in a small part of the time, if every encoder is frozen and nothing is augmented.
     chunk
         Galaxies at a time, by gradient caching; 0 for the whole batch at once.
     halves
@@ -51,6 +59,7 @@ class AlignSettings:
     encoders: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    features_once: bool = False
     scale: float = PUBLISHED_SCALE
     learn_scale: bool = False
     chunk: int = 0
@@ -61,6 +70,8 @@ class AlignSettings:
     def __post_init__(self) -> None:
         if self.chunk and self.halves:
             raise RecipeError("gradient caching (chunk) together with halves", "one of them", "set chunk = 0")
+        if self.features_once and (self.halves or self.augment != AugmentSettings()):
+            raise RecipeError("features_once together with augmentation or halves", "the same features in every epoch")
 
 
 class AlignStage:
@@ -83,11 +94,24 @@ class AlignStage:
             }
         )
         for modality, (_, weights) in parts.items():
-            load_weights(self.model.encoders[modality], weights, f"{files[modality].path}, encoder of {modality!r}")
+            encoder = self.model.encoders[modality]
+            if modality in settings.encoders:
+                own = encoder.state_dict()
+                weights = {name: value for name, value in weights.items() if name in own}
+            load_weights(encoder, weights, f"{files[modality].path}, encoder of {modality!r}")
+        if settings.features_once and set(self.model.frozen) != set(self.model.modalities):
+            raise RecipeError("features_once with encoders that are trained", "frozen = all modalities")
         self.settings = settings
         read = {column for encoder in self.model.encoders.values() for column in encoder.columns}  # type: ignore[union-attr]
         # Inverse variances tell augmentations what pixels hold, whether or not the encoder reads them.
         self.columns = tuple(sorted(read | ({"ivar"} if "flux" in read else set())))
+        self.strings: dict[str, Any] = {}
+        for encoder in self.model.encoders.values():
+            self.strings |= encoder.strings  # type: ignore[operator]
+
+    def prepare(self, split: TrainingSplit, device: torch.device, progress: Progress) -> TrainingSplit:
+        """Return what the training reads of a split: itself or, where they are made once, the encoders' features."""
+        return features_of(self.model, split, device, progress) if self.settings.features_once else split
 
     def step(
         self, batch: Tensors, backward: Callable[[Tensor], None], step: int, generator: Generator
@@ -100,7 +124,7 @@ class AlignStage:
         if settings.chunk:
             loss = cached_step(self._encode, batch, settings.chunk, model.scale, backward)
             return {"loss": loss, "scale": model.scale.detach()}
-        loss = contrastive_loss(self._encode(batch), model.scale)
+        loss = self.contrast(batch, model.modalities, self._encode(batch))
         backward(loss)
         return {"loss": loss.detach(), "scale": model.scale.detach()}
 
@@ -116,7 +140,8 @@ class AlignStage:
         views = [augment(half, generator, settings.augment) for half in spectrum_halves(batch)]
         halves = [model.encode(view, "spectrum") for view in views]
         others = [model.encode(rest, name) for name in model.modalities if name != "spectrum"]
-        pairs = torch.stack([contrastive_loss([*others, half], model.scale) for half in halves]).mean()
+        names = [*(name for name in model.modalities if name != "spectrum"), "spectrum"]
+        pairs = torch.stack([self.contrast(rest, names, [*others, half]) for half in halves]).mean()
         within = contrastive_loss(halves, settings.halves_scale)
         loss = pairs + settings.halves * within
         backward(loss)
@@ -129,7 +154,11 @@ class AlignStage:
 
     def validation_loss(self, batch: Tensors, generator: Generator) -> Tensor:
         """Return the loss between the modalities of one batch, without augmentation."""
-        return contrastive_loss(self._encode(batch), self.model.scale)
+        return self.contrast(batch, self.model.modalities, self._encode(batch))
+
+    def contrast(self, batch: Tensors, modalities: Sequence[str], embeddings: Sequence[Tensor]) -> Tensor:
+        """Return the loss between embeddings (n, d) of some modalities of one batch."""
+        return contrastive_loss(embeddings, self.model.scale)
 
     def export(self) -> tuple[str, int, dict[str, Any], dict[str, Tensor]]:
         """Return the model as a model file."""
@@ -141,6 +170,30 @@ class AlignStage:
 
     def _encode(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         return [self.model.encode(batch, name) for name in self.model.modalities]
+
+
+@torch.no_grad()
+def features_of(model: AlignmentModel, split: TrainingSplit, device: torch.device, progress: Progress) -> TrainingSplit:
+    """Return a split whose rows are what the heads read of them, float32, in memory.
+
+    Parameters
+    ----------
+    model
+        With frozen encoders; it is moved to `device`.
+    progress
+        Called with (done, total) galaxies.
+    """
+    model.to(device).eval()
+    parts: dict[str, list[Tensor]] = {FEATURES.format(modality): [] for modality in model.modalities}
+    done = 0
+    for batch in split.batches(np.arange(len(split)), FEATURE_ROWS):
+        shown = {name: values.to(device) for name, values in batch.items()}
+        for modality in model.modalities:
+            parts[FEATURES.format(modality)].append(model.features(shown, modality).float().cpu())
+        done += len(next(iter(batch.values())))
+        progress(done, len(split))
+    cached = {name: torch.cat(rows) for name, rows in parts.items()}
+    return replace(split, columns=tuple(cached), arrow=None, cached=cached)
 
 
 def spectrum_halves(batch: Tensors) -> tuple[Tensors, ...]:

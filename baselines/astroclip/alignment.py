@@ -21,6 +21,8 @@ ARCHITECTURE_VERSION = 1
 PUBLISHED_SCALE = 15.5
 MAX_SCALE = 100.0
 """A learned scale is brought back to this after a step, as in CLIP (Radford et al. 2021, section 2.5)."""
+FEATURES = "features of {}"
+"""Column of a batch that holds what the head of a modality reads, where that was made before."""
 SPECTRUM_SHAPES = {"flux": (N_WAVELENGTH,), "ivar": (N_WAVELENGTH,)}
 
 
@@ -104,9 +106,14 @@ class AlignmentModel(nn.Module):
         return self
 
     def features(self, batch: Mapping[str, Tensor], modality: str) -> Tensor:
-        """Return what the head of a modality reads: tokens (n, t, width) or the encoder's vector (n, width)."""
+        """Return what the head of a modality reads: tokens (n, t, width) or the encoder's vector (n, width).
+
+        The encoder is not asked where the batch has them already, under `FEATURES`.
+        """
         if modality not in self.modalities:
             raise EmbedderError(f"no modality {modality!r}", todo=suggest(modality, self.modalities))
+        if (made := FEATURES.format(modality)) in batch:
+            return batch[made]
         encoder, head = self.encoders[modality], self.heads[modality]
         with torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self.frozen):
             features: Tensor = encoder.tokens(batch) if head.reads_tokens else encoder(batch)  # type: ignore[operator]

@@ -22,10 +22,20 @@ from astroclip_bench.errors import UserError
 from astroclip_bench.files import storage_errors
 from astroclip_bench.plugins import suggest
 
-RECIPES = (Path(__file__).with_name("recipes"), Path(__file__).parents[1] / "supervised" / "recipes")
+RECIPES = tuple(
+    Path(__file__).parents[1] / package / "recipes"
+    for package in (
+        "astroclip",
+        "frozen_heads",
+        "spender",
+        "stein",
+        "supervised",
+        "unfrozen_convnets",
+    )
+)
 """Folders of the recipes that come with the package; no name occurs in two of them."""
 
-OPTIMISER_BETAS = {"adamw": 2, "sgd": 1}
+OPTIMISER_BETAS = {"adam": 2, "adamw": 2, "sgd": 1}
 """Optimiser -> how many moving averages it keeps."""
 
 Settings = TypeVar("Settings")
@@ -73,12 +83,17 @@ class TrainSettings:
         Galaxies of one forward pass, over all processes together.
     accumulate
         Batches whose gradients make one optimiser step.
+    optimiser
+        ``adamw`` takes weight decay apart from the gradient, ``adam`` and ``sgd`` as a part of it.
+    schedule
+        ``cosine``: a linear rise and a cosine after it. ``plateau``: constant, and multiplied by `plateau_factor`
+        whenever more than `plateau_patience` validations in a row have not brought the loss down.
     warm_up, cosine
         Length of the linear rise and of the cosine after it: steps, or a share of the stage where it is not above 1.
     final_rate
         Where the cosine ends, as a share of `learning_rate`.
     betas
-        The two of AdamW, or the momentum of SGD alone.
+        The two of Adam and AdamW, or the momentum of SGD alone.
     gradient_norm
         Longest gradient taken; longer ones are scaled down to it.
     compile
@@ -96,8 +111,11 @@ class TrainSettings:
     epochs: float | None = None
     batch_size: int = 256
     accumulate: int = 1
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 5
     warm_up: float = 0.05
     cosine: float = 1.0
     final_rate: float = 0.0
@@ -120,6 +138,10 @@ class TrainSettings:
                 raise RecipeError(f"{name} = {getattr(self, name)}", "a number above 0")
         if len(self.betas) != (wanted := OPTIMISER_BETAS[self.optimiser]):
             raise RecipeError(f"{len(self.betas)} betas with optimiser {self.optimiser!r}", f"{wanted}")
+        if self.schedule == "plateau" and not self.validate_every:
+            raise RecipeError("schedule = 'plateau' without validations", "validate_every above 0")
+        if not 0 < self.plateau_factor < 1:
+            raise RecipeError(f"plateau_factor = {self.plateau_factor}", "a number between 0 and 1")
 
     def length(self, rows: int) -> int:
         """Return the number of optimiser steps on a split of so many rows."""

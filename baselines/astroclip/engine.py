@@ -31,7 +31,7 @@ from baselines.astroclip.config import TrainSettings
 from baselines.astroclip.data import Loader, Tensors, TrainingSplit, validation_batches
 from baselines.astroclip.logs import Logs, stop_signal
 from baselines.astroclip.meter import COMPUTE, OPTIMISER, Meter, counted_operations
-from baselines.astroclip.optimiser import learning_rate, make_optimiser
+from baselines.astroclip.optimiser import learning_rate, make_optimiser, make_plateau
 from baselines.astroclip.parallel import average_gradients, compile_blocks, make_accelerator, prepare, share_buffers
 from baselines.astroclip.probe import Probe
 
@@ -92,6 +92,8 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     """Metrics summed since the last log."""
     summed: int = 0
+    plateau: dict[str, Any] = field(default_factory=dict)
+    """State of the schedule ``plateau``; the learning rate is in the optimiser's."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -163,6 +165,7 @@ class _Run:
         optimiser = make_optimiser(stage.model, settings, fused=self.device.type == "cuda")
         methods = getattr(stage, "forward_methods", ())
         self.wrapped, self.optimiser = prepare(accelerator, stage.model, optimiser, methods)
+        self.plateau = make_plateau(self.optimiser.optimizer, settings)
         self.position = Position({"recipe": recipe_digest, "data set": data.digest})
         self.sums: dict[str, Tensor] = {}
         self.meter = self._new_meter()
@@ -198,8 +201,9 @@ class _Run:
     def _step(self, batches: Iterator[Tensors]) -> None:
         """Take one optimiser step."""
         step, settings = self.position.step, self.settings
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, self.steps, settings)
+        if self.plateau is None:
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(step, self.steps, settings)
         self.optimiser.zero_grad(set_to_none=True)
         for part in range(settings.accumulate):
             batch = next(batches)
@@ -249,6 +253,8 @@ class _Run:
         if self._due(self.settings.validate_every) and self.data.validation is not None:
             with self.meter.pause("validation"):
                 values |= self._validate(self.data.validation)
+            if self.plateau is not None:
+                self.plateau.step(values["validation_loss"])
         if self._due(self.probe_every) and self.data.probe is not None:
             with self.meter.pause("zero-shot score"):
                 values |= self._probe(self.data.probe)
@@ -310,6 +316,7 @@ class _Run:
     def _save(self) -> None:
         share_buffers(self.accelerator, self.stage.model)
         self.position.sums = {name: float(value) for name, value in self.sums.items()}
+        self.position.plateau = {} if self.plateau is None else self.plateau.state_dict()
         position = vars(self.position)
         save_checkpoint(self.out / LAST, self.accelerator, self.wrapped, self.optimiser.optimizer, position)
 
@@ -319,6 +326,8 @@ class _Run:
         )
         self.position = Position(**position)
         self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.position.sums.items()}
+        if self.plateau is not None:
+            self.plateau.load_state_dict(self.position.plateau)
         if self.settings.compile and self.position.step:
             compile_blocks(self.stage.model)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from baselines.astroclip.config import TrainSettings
 
@@ -26,11 +27,22 @@ def make_optimiser(model: nn.Module, settings: TrainSettings, *, fused: bool) ->
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.betas[0], fused=fused)
     betas = (settings.betas[0], settings.betas[1])
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=fused)
+    kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
+    return kind(groups, lr=settings.learning_rate, betas=betas, fused=fused)
+
+
+def make_plateau(optimiser: torch.optim.Optimizer, settings: TrainSettings) -> ReduceLROnPlateau | None:
+    """Return what lowers the learning rate where the validation loss stays, if the settings ask for it.
+
+    Its state is plain values; the rate itself is the optimiser's.
+    """
+    if settings.schedule != "plateau":
+        return None
+    return ReduceLROnPlateau(optimiser, factor=settings.plateau_factor, patience=settings.plateau_patience)
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: a linear warm-up, a cosine, and then its end."""
+    """Return the learning rate of a step of the schedule ``cosine``: a linear warm-up, a cosine, and then its end."""
     warm_up, cosine = (value if value > 1 else value * steps for value in (settings.warm_up, settings.cosine))
     if step < warm_up:
         return settings.learning_rate * (step + 1) / max(warm_up, 1)

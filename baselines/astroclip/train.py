@@ -236,9 +236,13 @@ def _run_stage(
     state = process_state()
 
     splits = []
+    strings = getattr(stage, "strings", {})
     for name in ("train", "validation"):
         with progress_bar(f"reading {name}", quiet=quiet or recipe.data.cache == "none") as report:
-            splits.append(open_split(dataset, name, stage.columns, recipe.data, state.device, report))
+            splits.append(open_split(dataset, name, stage.columns, recipe.data, state.device, report, strings))
+    if prepare := getattr(stage, "prepare", None):
+        with progress_bar(f"preparing {settings.name}", quiet=quiet) as report:
+            splits = [prepare(split, state.device, report) for split in splits]
     probe = Probe.open(dataset, settings.probe) if settings.probe.every else None
     with progress_bar(settings.name, quiet=quiet) as report:
         train(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
+from astroclip_bench.datasets import open_dataset
 from astroclip_bench.embedders import save_model
 from astroclip_bench.errors import EmbedderError
 from baselines.astroclip import architecture
@@ -12,7 +15,9 @@ from baselines.astroclip.align import AlignSettings, AlignStage, encoder_of, spe
 from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.augment_image import ImageAugmentation
 from baselines.astroclip.augment_spectrum import SpectrumAugmentation
-from baselines.astroclip.config import RecipeError, settings_from
+from baselines.astroclip.config import DataSettings, RecipeError, TrainSettings, settings_from
+from baselines.astroclip.data import open_split
+from baselines.astroclip.engine import StageData, train
 
 SPECTRUM = {"name": "specformer", "width": 16, "depth": 1, "heads": 2, "length": 40, "overlap": 20, "mask_ivar": True}
 IMAGE = {"name": "vit", "width": 16, "depth": 1, "heads": 2, "crop": 24, "layer_scale": 0.5}
@@ -133,3 +138,41 @@ def test_encoder_of_names_its_configuration(tmp_path):
     config, weights = encoder_of(read_model(path), "spectrum")
     assert config["name"] == "specformer"
     assert set(weights) == set(stage.model.encoders["spectrum"].state_dict())
+
+
+def test_features_made_once_give_the_same_training(pairs, tmp_path, one_thread):
+    """Losses, validation and weights; with heads that read a vector and heads that read tokens."""
+    dataset = open_dataset(pairs)
+    coarse = {"image": IMAGE, "spectrum": {**SPECTRUM, "length": 400, "overlap": 200}}
+    ends = []
+    for once in (False, True):
+        stage = make(frozen=["image", "spectrum"], features_once=once, encoders=coarse)
+        for module in stage.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+        splits = [
+            open_split(dataset, name, stage.columns, DataSettings(), torch.device("cpu"))
+            for name in ("train", "validation")
+        ]
+        splits = [stage.prepare(split, torch.device("cpu"), lambda done, total: None) for split in splits]
+        settings = TrainSettings(steps=4, batch_size=16, precision="float32", log_every=1, validate_every=2)
+        out = tmp_path / str(once)
+        train(stage, StageData(splits[0], splits[1], None, dataset.digest), settings, out, seed=1, recipe_digest="r")
+        logs = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        numbers = [entry[name] for entry in logs for name in ("loss", "validation_loss") if name in entry]
+        ends.append((numbers, stage.model.state_dict(), splits[0].columns))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-5)
+    assert len(ends[0][0]) == 6
+    for name, value in ends[0][1].items():
+        torch.testing.assert_close(ends[1][1][name], value, rtol=1e-4, atol=1e-5)
+    assert ends[0][2] == ("flux", "image", "ivar")
+    assert ends[1][2] == ("features of image", "features of spectrum")
+
+
+def test_features_made_once_need_frozen_encoders_and_no_augmentation():
+    with pytest.raises(RecipeError, match="frozen"):
+        make(frozen=["image"], features_once=True)
+    with pytest.raises(RecipeError, match="augmentation"):
+        make(frozen=["image", "spectrum"], features_once=True, augment={"spectrum": {"noise": 0.1}})

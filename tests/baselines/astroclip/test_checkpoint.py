@@ -147,3 +147,20 @@ def test_seeds_differ_by_step_and_process():
     assert drawn[0] == numbers(*keys[0])
     for column in zip(*drawn, strict=True):
         assert len(set(column)) == len(keys)
+
+
+def test_a_plateau_goes_on_with_the_same_learning_rates(data, tmp_path, one_thread):
+    """Stopped between a validation that brought nothing and the next, at which the rate falls."""
+    changes = {"schedule": "plateau", "plateau_patience": 1, "learning_rate": 0.5, "validate_every": 1}
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(data, tmp_path / "parts", progress=interrupt, **changes)
+    run(data, tmp_path / "parts", **changes)
+    run(data, tmp_path / "whole", **changes)
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+    rates = [entry["learning_rate"] for entry in log(tmp_path / "parts") if "learning_rate" in entry]
+    assert rates == [0.5] * 3 + [0.25] * 2 + [0.125] * 7

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_stage import TinyStage
 
-from baselines.astroclip.config import TrainSettings
+from baselines.astroclip.config import RecipeError, TrainSettings
 from baselines.astroclip.optimiser import decayed_groups, learning_rate, make_optimiser
 
 
@@ -38,3 +38,19 @@ def test_sgd_takes_its_momentum_from_the_first_beta():
         layer.weight.grad = torch.ones_like(layer.weight)
         optimiser.step()
     torch.testing.assert_close(layer.weight.detach(), before - 0.1 * (1 + 1.5))
+
+
+@pytest.mark.parametrize(("name", "moved"), [("adam", 0.1), ("adamw", 0.1 + 0.1 * 0.5 * 4.0)])
+def test_adam_takes_decay_as_part_of_the_gradient(name, moved):
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, 4.0)
+    settings = TrainSettings(steps=1, optimiser=name, learning_rate=0.1, weight_decay=0.5)
+    optimiser = make_optimiser(layer, settings, fused=False)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    optimiser.step()
+    assert 4.0 - float(layer.weight.detach()) == pytest.approx(moved, rel=1e-5)
+
+
+def test_a_plateau_needs_validations():
+    with pytest.raises(RecipeError, match="validate_every"):
+        TrainSettings(steps=1, schedule="plateau")
