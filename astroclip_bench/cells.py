@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from astroclip_bench.embedders.stored import StoredEmbeddings
 from astroclip_bench.results.record import ALL, LABELS
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
 from astroclip_bench.tasks.inmodal import NEIGHBOURS
@@ -64,8 +65,8 @@ class Cell(NamedTuple):
 
 
 def find_cells(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs, suite: Suite) -> dict[str, list[Cell]]:
-    """Return all that can be scored, by what the protocols use of the model: ``embeddings`` and ``predictions``."""
-    cells: dict[str, list[Cell]] = {"embeddings": [], "predictions": []}
+    """Return all that can be scored, by what the protocols use: ``embeddings``, ``prompts`` and ``predictions``."""
+    cells: dict[str, list[Cell]] = {"embeddings": [], "prompts": [], "predictions": []}
     for task in tasks:
         for use, pairs in _pairs(task, embedder, inputs).items():
             if pairs and not _reason_against(task, use, inputs):
@@ -101,11 +102,16 @@ def reasons_against(tasks: Sequence[Task], embedder: Embedder, inputs: Inputs, s
 def _pairs(task: Task, embedder: Embedder, inputs: Inputs) -> dict[str, Pairs]:
     """Return the pairs of modalities that a task is scored on, by what is used of the model.
 
-    Of embeddings: in-modal pairs alone, if the spaces are not shared. Of predictions: each modality they are from.
+    Of embeddings: in-modal pairs alone, if the spaces are not shared; the same of prompts, if the model is at hand to
+    embed them. Of predictions: each modality they are from.
     """
     pairs = task.pairs(inputs.modalities(embedder))
     pairs = [pair for pair in pairs if embedder.info.shared_space or pair[0] == pair[1]]
-    return {"embeddings": pairs, "predictions": [(name, name) for name in inputs.predicting(embedder, task.target)]}
+    return {
+        "embeddings": pairs,
+        "prompts": [] if isinstance(embedder, StoredEmbeddings) else pairs,
+        "predictions": [(name, name) for name in inputs.predicting(embedder, task.target)],
+    }
 
 
 def _reason_for_no_pair(task: Task, embedder: Embedder, inputs: Inputs) -> str:
@@ -126,6 +132,8 @@ def _reason_against(task: Task, use: str, inputs: Inputs) -> str | None:
         return f"the data set has no label {missing[0]}"
     if task.target is None:
         return _reason_against_search(task, inputs)
+    if task.prompts and inputs.dataset.modalities[task.prompt_modality].dtype != "string":
+        return f"the data set's {task.prompt_modality} is no text"
     if task.probe == "agree":
         return _reason_against_count(task, "test", NEIGHBOURS + 1, inputs)
     protocols = [get_protocol(name) for name in task.protocols]

@@ -96,7 +96,18 @@ class Inputs:
         from astroclip_bench.tasks.rows import Side
 
         embeddings = self._ask(embed_split, "embed", embedder, split, modality)
-        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split])
+        shared_by = self.dataset.modalities[modality].shared_by
+        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split], shared_by)
+
+    def embed_prompts(self, embedder: Embedder, task: Task) -> NDArray[np.float32]:
+        """Return the embeddings of a task's prompts, (classes, d)."""
+        import numpy as np
+
+        from astroclip_bench.embedders.embed import embed_arrays
+
+        modality = self.dataset.modalities[task.prompt_modality]
+        texts = np.array(task.prompts, object)
+        return embed_arrays(embedder, dict.fromkeys(modality.columns, texts), modality)
 
     def predict(self, embedder: Embedder, split: str, modality: str) -> dict[str, NDArray[np.float32]]:
         """Return what the embedder itself predicts from a modality of a split: target -> (n,)."""
@@ -121,7 +132,8 @@ class Inputs:
     @cached_property
     def columns(self) -> dict[str, dict[str, Any]]:
         """What scoring needs of each split: pixels, labels, and the columns that form groups."""
-        wanted = {"healpix", *self.dataset.labels, *(grouping.column for grouping in GROUPS.values())}
+        shared = {modality.shared_by for modality in self.dataset.modalities.values()}
+        wanted = {"healpix", *shared, *self.dataset.labels, *(grouping.column for grouping in GROUPS.values())}
         names = [name for name in self.dataset.schema.names if name in wanted]
         return {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
 
@@ -326,6 +338,7 @@ def _score(
     )
     scores = _score_embeddings(embedder, inputs, zero_shot, side, keep)
     scores += _score_few_shot(embedder, inputs, few_shot, side, keep)
+    scores += _score_prompts(embedder, inputs, todo["prompts"], side, keep)
     return scores + _score_predictions(embedder, inputs, todo["predictions"], keep)
 
 
@@ -367,6 +380,21 @@ def _score_few_shot(
         what = f"few-shot {embedder.info.name} {reference}"
         with inputs.timed(what), inputs.show_progress(what) as report:
             scores += score_reference(asked, train, queries, selection, report, keep)
+    return scores
+
+
+def _score_prompts(
+    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
+) -> list[Score]:
+    """Score classes found by the texts that describe them."""
+    from astroclip_bench.tasks.scoring import score_prompts
+
+    scores: list[Score] = []
+    for cell in cells:
+        prompts, test = inputs.embed_prompts(embedder, cell.task), side(QUERY_SPLIT, cell.query)
+        with inputs.timed(f"score {embedder.info.name}"):
+            labels = inputs.columns[REFERENCE_SPLIT]
+            scores += score_prompts(cell.task, cell.protocol, prompts, test, labels, keep)
     return scores
 
 

@@ -33,6 +33,9 @@ WAVELENGTH_START_ANGSTROM = 3600.0
 WAVELENGTH_STEP_ANGSTROM = 0.8
 N_WAVELENGTH = 7781
 
+DTYPES = ("float32", "string")
+"""Types of a modality's values."""
+
 Role = Literal["identifier", "position", "modality", "label", "property", "preview"]
 
 
@@ -76,6 +79,11 @@ class Modality:
         Unit of the values of the first column.
     axes
         What the axes mean: bands, pixel scale, wavelength grid. Plain JSON values.
+    dtype
+        Type of the values: ``float32``, or ``string`` for texts (of shape ()).
+    shared_by
+        Column by whose value objects have this view in common, as the images of one proposal share its abstract: in
+        searches with it such objects are no rivals of each other. Empty where every object has its own.
     """
 
     name: str
@@ -84,6 +92,13 @@ class Modality:
     unit: str
     description: str
     axes: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Literal["float32", "string"] = "float32"
+    shared_by: str = ""
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Arrow type of each of its columns."""
+        return nested_list(self.shape, pa.string() if self.dtype == "string" else pa.float32())
 
 
 @dataclass(frozen=True)
@@ -177,6 +192,7 @@ COLUMNS: dict[str, Column] = {
             _scalar(f"flux_{band}", "nmgy", f"Total flux in the {band} band", "modality")
             for band in ("u", "g", "r", "i", "z", "W1", "W2")
         ),
+        _scalar("caption", "", "What is said about the object, in English", "modality", pa.string()),
         _scalar("redshift", "", "Spectroscopic redshift", "label"),
         _scalar("log_stellar_mass", "dex(Msun)", "log10 of the stellar mass (living stars and remnants)", "label"),
         _scalar("age", "Gyr", "Mass-weighted stellar age", "label"),
@@ -196,6 +212,7 @@ COLUMNS: dict[str, Column] = {
         _scalar("snr", "", "Median signal-to-noise ratio of the spectrum, per pixel", "property"),
         _scalar("hemisphere", "", "Imaging survey: north (BASS, MzLS) or south (DECam)", "property", pa.string()),
         _scalar("ebv", "mag", "Galactic reddening E(B-V)", "property"),
+        _scalar("proposal_id", "", "Observing proposal, whose objects share one caption", "property", pa.string()),
     )
 }
 """The columns with a fixed meaning. A data set may add others; `label_std` and `label_true` derive from a label."""
@@ -260,6 +277,13 @@ def photometry_modality(bands: Sequence[str]) -> Modality:
     return Modality("photometry", columns, (), "nmgy", "Total fluxes, one column a band", {"bands": list(bands)})
 
 
+def text_modality(shared_by: str = "proposal_id") -> Modality:
+    """Return the text modality: one caption an object, which those of equal `shared_by` have in common."""
+    return Modality(
+        "text", ("caption",), (), "", "Text about the object", {"language": "en"}, dtype="string", shared_by=shared_by
+    )
+
+
 def wavelength_angstrom(modality: Modality) -> np.ndarray:
     """Return the wavelength grid (n_wavelength,) in vacuum angstrom that a spectrum modality declares."""
     axes = modality.axes
@@ -280,11 +304,20 @@ def record_schema(info: DatasetInfo, columns: Iterable[Column], modalities: Iter
     metadata = {
         "record_version": RECORD_VERSION,
         "dataset": asdict(info),
-        "modalities": {modality.name: asdict(modality) for modality in modalities},
+        "modalities": {modality.name: modality_entry(modality) for modality in modalities},
     }
     schema = pa.schema(fields, metadata={SCHEMA_KEY: json.dumps(metadata, sort_keys=True)})
     read_schema(schema)
     return schema
+
+
+def modality_entry(modality: Modality) -> dict[str, Any]:
+    """Return a modality as plain JSON values; what was added to the record later is left out where it says nothing."""
+    values = asdict(modality)
+    return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+
+
+_LATER = {"dtype": "float32", "shared_by": ""}
 
 
 def read_schema(schema: pa.Schema, where: str = "schema") -> tuple[DatasetInfo, dict[str, Modality]]:
@@ -303,6 +336,9 @@ def read_schema(schema: pa.Schema, where: str = "schema") -> tuple[DatasetInfo, 
             name: Modality(**{**entry, "columns": tuple(entry["columns"]), "shape": tuple(entry["shape"])})
             for name, entry in metadata["modalities"].items()
         }
+        unknown = [modality.dtype for modality in modalities.values() if modality.dtype not in DTYPES]
+        if unknown:
+            raise ValueError(f"dtype {unknown[0]!r}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{where}: no readable {SCHEMA_KEY.decode()!r} entry in the schema metadata",
@@ -321,11 +357,15 @@ def read_schema(schema: pa.Schema, where: str = "schema") -> tuple[DatasetInfo, 
         for name in modality.columns:
             if name not in schema.names:
                 raise DataError(f"{where}: modality {modality.name!r} reads column {name!r}, which is missing")
-            if schema.field(name).type != nested_list(modality.shape):
+            if schema.field(name).type != modality.arrow_type:
                 raise DataError(
                     f"{where}: column {name!r} has type {schema.field(name).type}",
-                    f"float32 of shape {modality.shape}, as modality {modality.name!r} declares",
+                    f"{modality.dtype} of shape {modality.shape}, as modality {modality.name!r} declares",
                 )
+        if modality.shared_by and modality.shared_by not in schema.names:
+            raise DataError(
+                f"{where}: modality {modality.name!r} is shared by column {modality.shared_by!r}, which is missing"
+            )
     return info, modalities
 
 

@@ -1,4 +1,4 @@
-"""The one place that imports timm.
+"""The one place that imports timm, and open_clip, which imports it.
 
 timm imports torchvision, and beside a CPU build of torch a CUDA build of torchvision stops at its import: it attaches
 to operators (`nms` first) that its own library, which failed to load, should have defined. None of them is needed
@@ -12,7 +12,7 @@ import re
 import sys
 from types import ModuleType
 
-from astroclip_bench.errors import UserError
+from astroclip_bench.errors import MissingExtraError, UserError
 
 OPERATOR_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 MAX_MISSING_OPERATORS = 16
@@ -41,6 +41,21 @@ def import_timm() -> ModuleType:
         except ImportError as error:
             raise _broken(error) from error
     raise UserError("torchvision lacks its operators", todo="install the torchvision build that belongs to this torch")
+
+
+def import_open_clip() -> ModuleType:
+    """Import open_clip and return it.
+
+    Raises
+    ------
+    UserError
+        If it is not installed, or as `import_timm` does.
+    """
+    import_timm()
+    try:
+        return importlib.import_module("open_clip")
+    except ImportError as error:
+        raise MissingExtraError("open_clip", "text") from error
 
 
 def _broken(error: Exception) -> UserError:

@@ -122,6 +122,9 @@ COLUMN_SCALE = {"image": 0.02, "flux": 1.0}
 """Value at which the asinh stretch turns logarithmic, by column: about the noise of a Legacy Survey pixel (nmgy) and of
 a DESI spectral pixel (1e-17 erg/s/cm2/angstrom). Total fluxes take `SOFTENING_NMGY`, anything else 1."""
 
+TEXT_FEATURES = 4_096
+"""Hashes of words: texts are counted before they are projected."""
+
 OBSERVATION_COLUMNS = ("ivar",)
 """Left out: they tell about the observation, not about the galaxy."""
 
@@ -158,10 +161,10 @@ class RandomProjection:
         import torch
 
         columns = [name for name in batch if name not in OBSERVATION_COLUMNS] or list(batch)
-        values = sum(batch[name][0:1].size for name in columns)
+        values = sum(TEXT_FEATURES if batch[name].dtype == object else batch[name][0:1].size for name in columns)
         total = np.zeros((_rows(batch), PROJECTION_DIMENSION), np.float32)
         for name in columns:
-            flat = batch[name].reshape(len(total), -1)
+            flat = _numbers(batch[name]).reshape(len(total), -1)
             scale = np.float32(COLUMN_SCALE.get(name, SOFTENING_NMGY if name.startswith("flux_") else 1.0))
             projection = torch.from_numpy(self._projection(name, flat.shape[1]))
             for start in range(0, len(flat), PROJECTION_ROWS):
@@ -176,6 +179,16 @@ class RandomProjection:
             blocks = [_projection_block(column, start) for start in range(0, length, PROJECTION_BLOCK)]
             self._projections[column, length] = np.concatenate(blocks)[:length].copy()
         return self._projections[column, length]
+
+
+def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return numbers as they are, and texts as how often each has the words of each hash, (n, `TEXT_FEATURES`)."""
+    if values.dtype != object:
+        return values
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    counts = HashingVectorizer(n_features=TEXT_FEATURES, norm=None, alternate_sign=False, dtype=np.float32)
+    return np.asarray(counts.transform(values).toarray())
 
 
 def _projection_block(column: str, start: int) -> npt.NDArray[np.float32]:

@@ -12,7 +12,6 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from astroclip_bench.embedders.protocol import Embedder, EmbedderInfo, Vectors
 from astroclip_bench.files import atomic_path, cache_dir, digest_strings, write_json
-from astroclip_bench.records import Modality
+from astroclip_bench.records import Modality, modality_entry
 
 CACHE_VERSION = 1
 FOLDER = "embeddings"
@@ -77,7 +76,7 @@ def described_key(
         "split": split,
         "objects": len(object_ids),
         "object_ids": digest_strings(list(object_ids)),
-        "modality": asdict(modality),
+        "modality": modality_entry(modality),
     }
     return {**key, "predicted": list(predicted)} if predicted else key
 

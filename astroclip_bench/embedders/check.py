@@ -205,9 +205,7 @@ def check_input_unchanged(embedder: Embedder, samples: Sequence[Sample]) -> Iter
     for sample in samples:
         arrays = {name: np.array(array) for name, array in sample.arrays.items()}
         _answers(embedder, arrays, sample)
-        changed = [
-            name for name, array in arrays.items() if not np.array_equal(array, sample.arrays[name], equal_nan=True)
-        ]
+        changed = [name for name, array in arrays.items() if not _equal(array, sample.arrays[name])]
         if changed:
             raise EmbedderError(
                 f"{embedder.info.name!r} changed its input {changed[0]!r} of {sample.modality.name!r}",
@@ -264,6 +262,10 @@ def _answers(embedder: Embedder, arrays: Arrays, sample: Sample) -> dict[str, Ve
 
 def _rows(sample: Sample, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     return {name: array[rows] for name, array in sample.arrays.items()}
+
+
+def _equal(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _all_equal(values: Vectors) -> bool:

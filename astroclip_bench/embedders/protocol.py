@@ -17,7 +17,7 @@ ANY_MODALITY = "*"
 """In `EmbedderInfo.modalities`: takes whatever modality a data set declares."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-"""One modality's columns of a batch: name -> (n, *shape), float32, read-only."""
+"""One modality's columns of a batch, read-only: name -> (n, *shape) float32, or (n,) objects of str where it is text."""
 
 Vectors = npt.NDArray[np.float32]
 """Embeddings (n, d)."""

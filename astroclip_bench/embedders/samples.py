@@ -15,6 +15,8 @@ from astroclip_bench.errors import DataError
 from astroclip_bench.records import SPLITS, Modality, image_modality, photometry_modality, spectrum_modality
 
 SAMPLE_ROWS = 8
+SAMPLE_WORDS, SAMPLE_LENGTH = ("a", "bright", "red", "spiral", "galaxy", "with", "emission", "lines"), 6
+"""Of which synthetic texts are made, and how many."""
 NOISE_SCALE = {"nmgy": 0.02}
 """Standard deviation of the noise in synthetic samples, by unit; 1 for any other."""
 
@@ -71,8 +73,13 @@ def take_samples(inputs: Inputs, names: Sequence[str], rows: int = SAMPLE_ROWS) 
 
 
 def synthetic_sample(modality: Modality, rows: int = SAMPLE_ROWS) -> Sample:
-    """Return made-up objects: a bright centre (or a flat level) and noise, the same ones every time."""
+    """Return made-up objects: a bright centre (or a flat level) and noise, or words; the same ones every time."""
     generator = np.random.default_rng(zlib.crc32(modality.name.encode()))
+    ids = [f"sample-{row}" for row in range(rows)]
+    if modality.dtype == "string":
+        words = generator.choice(SAMPLE_WORDS, (len(modality.columns), rows, SAMPLE_LENGTH))
+        texts = [np.array([" ".join(text) for text in column], object) for column in words]
+        return Sample(modality, ids, dict(zip(modality.columns, map(_read_only, texts), strict=True)))
     scale = NOISE_SCALE.get(modality.unit, 1.0)
     arrays = {}
     for column in modality.columns:
@@ -80,7 +87,7 @@ def synthetic_sample(modality: Modality, rows: int = SAMPLE_ROWS) -> Sample:
         brightness = generator.lognormal(3.0, 1.0, (rows, *(1 for _ in modality.shape)))
         values = np.abs(noise) if column == "ivar" else noise + scale * brightness * _profile(modality.shape)
         arrays[column] = _read_only(values.astype(np.float32))
-    return Sample(modality, [f"sample-{row}" for row in range(rows)], arrays)
+    return Sample(modality, ids, arrays)
 
 
 def input_format(inputs: Inputs = None) -> dict[str, dict[str, Any]]:
@@ -88,7 +95,7 @@ def input_format(inputs: Inputs = None) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "columns": {column: ["n", *modality.shape] for column in modality.columns},
-            "dtype": "float32",
+            "dtype": modality.dtype,
             "unit": modality.unit,
             "description": modality.description,
             **modality.axes,
@@ -99,11 +106,12 @@ def input_format(inputs: Inputs = None) -> dict[str, dict[str, Any]]:
 
 def describe_inputs(inputs: Inputs = None) -> str:
     """Return `input_format` as text: names, shapes, units, bands, pixel scale and wavelength grid of each modality."""
-    lines = ["embed(batch, modality) -> float32 (n, dimension); batch holds read-only float32 arrays:"]
+    lines = ["embed(batch, modality) -> float32 (n, dimension); batch holds read-only arrays, float32 unless told:"]
     for name, entry in input_format(inputs).items():
         lines.append(f"  {name}: {entry['description']}")
         for place, (column, shape) in enumerate(entry["columns"].items()):
             unit = f", {entry['unit']}" if place == 0 or shape == ["n"] else ""
+            unit = unit if entry["dtype"] == "float32" else f", {entry['dtype']}"
             lines.append(f"    batch[{column!r}]  ({', '.join(map(str, shape))}{',' * (shape == ['n'])}){unit}")
         axes = {key: value for key, value in entry.items() if key not in ("columns", "dtype", "unit", "description")}
         lines += [f"    {key.replace('_', ' ')}: {_plain(value)}" for key, value in axes.items()]

@@ -124,7 +124,7 @@ class TorchEmbedder:
         import torch
 
         self._require_inputs(batch)
-        tensors = {name: self._tensor(array) for name, array in batch.items()}
+        tensors = {name: self._input(array) for name, array in batch.items()}
         try:
             with torch.inference_mode(), self._arithmetic(), _exact_convolutions():
                 return method(tensors, modality)
@@ -153,14 +153,16 @@ class TorchEmbedder:
                     f"{tuple(wanted[name])}, which {self.info.name!r} was made for",
                 )
 
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        """Return a tensor on the device that the module may do with as it likes.
+    def _input(self, array: npt.NDArray[Any]) -> Tensor | list[str]:
+        """Return texts as a list, and numbers as a tensor on the device, that the module may do with as it likes.
 
         A read-only array (memory mapped from a file, mostly) is copied: torch cannot mark a tensor read-only, and a
         module that wrote into it would bring the process down.
         """
         import torch
 
+        if array.dtype == object:
+            return list(array)
         return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(self.device)
 
     def _arithmetic(self) -> AbstractContextManager[Any]:

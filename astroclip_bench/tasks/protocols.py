@@ -40,8 +40,9 @@ class Protocol:
         Published evaluations that it stands for.
     uses
         "embeddings", or the model's own "predictions". These have no reference set: their scores name the modality
-        that the model predicts from as both reference and query. "labels" where no model is needed: what the noise of
-        the labels allows.
+        that the model predicts from as both reference and query. "prompts": embeddings, and those that the model gives
+        of the texts of a task, so that the model itself is needed. "labels" where no model is: what the noise of the
+        labels allows.
     fits
         What is trained on the reference embeddings and their labels: a "ridge" regression or an "mlp". None where
         nothing is.
@@ -56,7 +57,7 @@ class Protocol:
     scaling: Literal["l2", "standardise"] | None
     distance: Literal["euclidean", "cosine"] | None
     source: str
-    uses: Literal["embeddings", "predictions", "labels"] = "embeddings"
+    uses: Literal["embeddings", "predictions", "prompts", "labels"] = "embeddings"
     fits: Literal["ridge", "mlp"] | None = None
     curve: bool = False
 
@@ -71,6 +72,16 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol("knn64-std", 1, 64, "distance", "standardise", "euclidean", "AstroCLIP, released evaluation code"),
             Protocol("cosine", 1, None, None, "l2", "cosine", "retrieval by cosine similarity"),
             Protocol("direct", 1, None, None, None, None, "the model's own prediction; no neighbours", "predictions"),
+            Protocol(
+                "prompts",
+                1,
+                None,
+                None,
+                "l2",
+                "cosine",
+                "zero-shot classification: Radford et al. 2021, section 3.1",
+                "prompts",
+            ),
             Protocol(
                 "label-noise", 1, None, None, None, None, "the truth, or draws from the labels' posteriors", "labels"
             ),

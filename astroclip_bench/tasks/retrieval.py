@@ -10,7 +10,7 @@ object the same vector scores as chance does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
@@ -256,6 +256,48 @@ def pools(object_ids: Sequence[str], size: int = POOL_SIZE) -> list[Int64]:
     digests = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in object_ids]
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
     return list(order[: len(order) // size * size].reshape(-1, size))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Objects searched among each other.
+
+    Parameters
+    ----------
+    members
+        Their rows, (n,).
+    counted
+        Which of them are scored as queries, (n,): the others only stand beside them.
+    """
+
+    members: Int64
+    counted: NDArray[np.bool_]
+
+
+def dealt(object_ids: Sequence[str], things: Iterable[str | None] | None = None, size: int = POOL_SIZE) -> list[Pool]:
+    """Deal the objects into pools, so that each is scored once among `size` things, of each of which there is one.
+
+    Parameters
+    ----------
+    things
+        What each object shows; those of the same thing share a view, so that each is a right answer for the others and
+        no rival. They stand in different pools, object i of a thing in the i-th; a thing that has fewer objects than
+        another is there again, and not counted. An object without one (None) is a thing of its own, as all are by
+        default.
+    """
+    if things is None:
+        return [Pool(members, np.ones(len(members), np.bool_)) for members in pools(object_ids, size)]
+    objects: dict[tuple[bool, str], list[int]] = {}
+    for row, (name, thing) in enumerate(zip(object_ids, things, strict=True)):
+        objects.setdefault((thing is None, name if thing is None else thing), []).append(row)
+    rows = [np.array(found, np.int64) for found in objects.values()]
+    dealt_out = []
+    for chosen in pools([f"{key}" for key in objects], size):
+        shown = [rows[number] for number in chosen]
+        for turn in range(max(len(found) for found in shown)):
+            members = np.array([found[turn % len(found)] for found in shown])
+            dealt_out.append(Pool(members, np.array([turn < len(found) for found in shown])))
+    return dealt_out
 
 
 def returned(percent: int, pool: int) -> int:

@@ -17,12 +17,16 @@ from astroclip_bench.tasks.task import GROUPS, Grouping, Task
 
 @dataclass(frozen=True)
 class Side:
-    """The objects of one split seen in one modality: embeddings (n, d), ids, and columns of the data set, each (n,)."""
+    """The objects of one split seen in one modality: embeddings (n, d), ids, and columns of the data set, each (n,).
+
+    `shared_by` names the column by whose value objects have this view in common, if there is one.
+    """
 
     modality: str
     vectors: NDArray[np.float32]
     object_ids: list[str]
     columns: Mapping[str, NDArray[Any]]
+    shared_by: str = ""
 
     @property
     def pixels(self) -> NDArray[np.int64]:

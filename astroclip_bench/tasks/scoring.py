@@ -14,7 +14,7 @@ from astroclip_bench.tasks import classification
 from astroclip_bench.tasks.labels import label_of
 from astroclip_bench.tasks.metrics import Sample, get_metrics, score, score_groups, seed_spread
 from astroclip_bench.tasks.probes import Prediction, knn_regress
-from astroclip_bench.tasks.protocols import get_protocol
+from astroclip_bench.tasks.protocols import get_protocol, scale
 from astroclip_bench.tasks.rows import Side, group_masks, score_rows, spread
 from astroclip_bench.tasks.searches import RankCounts, score_lookalikes, score_neighbours, score_ranks
 from astroclip_bench.tasks.task import Task
@@ -115,6 +115,33 @@ def score_prediction(
     sample = Sample(label[known], prediction[known].astype(np.float64))
     pair, train_label = (modality, modality), label_of(task, train)
     return score_samples(task, protocol, pair, point_metrics(task), [sample], train_label, test, known, keep=keep)
+
+
+def score_prompts(
+    task: Task,
+    protocol: str,
+    prompts: NDArray[np.float32],
+    test: Side,
+    train: Mapping[str, NDArray[Any]],
+    keep: Keep = discard,
+) -> list[Score]:
+    """Answer for each test object with the class whose prompt is closest by cosine; equally close ones by order.
+
+    Parameters
+    ----------
+    prompts
+        Embeddings of the task's prompts, (classes, d).
+    train
+        Columns of the train split: of the labels, for what chance gives.
+    """
+    scaled = scale(prompts, test.vectors, get_protocol(protocol))
+    answer = (scaled[1].astype(np.float64) @ scaled[0].astype(np.float64).T).argmax(axis=1).astype(np.float64)
+    label = label_of(task, test.columns)
+    known = np.isfinite(label)
+    pair = (task.prompt_modality, test.modality)
+    sample = Sample(label[known], answer[known])
+    train_label = label_of(task, train)
+    return score_samples(task, protocol, pair, task.metrics, [sample], train_label, test.columns, known, keep=keep)
 
 
 def score_samples(

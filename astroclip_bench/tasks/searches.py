@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,12 @@ def direction_of(metric: str) -> Literal["higher", "lower"]:
 
 
 def score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: RankCounts, keep: Keep) -> list[Score]:
-    """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`."""
-    n = len(test.object_ids)
+    """Score the search for each test object among all of them, and among pools of `retrieval.POOL_SIZE`.
+
+    Where a modality is shared by several objects, that is among all that do not share it: see `retrieval.dealt`.
+    """
+    things = _things(test, reference)
+    n = len(test.object_ids) if things is None else len(_first_of_each(things))
     rows: list[Score] = []
     _check_metrics(task, retrieval.score_names())
     pair = (reference.modality, test.modality)
@@ -37,24 +41,39 @@ def score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: R
         if size > n or (group != ALL and size == n):
             continue
         if (group, test.modality, reference.modality) not in known:
-            known |= _rank_counts(group, retrieval.pools(test.object_ids, size), test, reference)
+            known |= _rank_counts(group, retrieval.dealt(test.object_ids, things, size), test, reference)
         members, counts = known[group, test.modality, reference.modality]
         if group == ALL:
-            keep(CellKey(task.name, protocol, *pair), retrieval.outcomes(counts, size))
+            kept = retrieval.outcomes(counts.take(np.argsort(members)), size)
+            keep(CellKey(task.name, protocol, *pair), kept)
         estimates = bootstrap(retrieval.statistics(task.metrics, counts, size), test.pixels[members])
         rows += score_rows(task, protocol, pair, {group: estimates}, {group: retrieval.random_floor(size)})
     return rows
 
 
-def _rank_counts(group: str, pools: Sequence[NDArray[np.int64]], test: Side, reference: Side) -> RankCounts:
+def _things(test: Side, reference: Side) -> NDArray[Any] | None:
+    """Return by what objects share a view of a pair of modalities, (n,); None where each has its own."""
+    name = reference.shared_by or test.shared_by
+    return test.columns[name] if name else None
+
+
+def _first_of_each(things: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the row of the first object of each thing; an object without one is a thing of its own."""
+    alone = np.flatnonzero(things == None)  # noqa: E711 - elementwise
+    named = np.flatnonzero(things != None)  # noqa: E711
+    return np.union1d(alone, named[np.unique(things[named].astype(str), return_index=True)[1]])
+
+
+def _rank_counts(group: str, pools: Sequence[retrieval.Pool], test: Side, reference: Side) -> RankCounts:
     """Return the counts of every query of every pool in both directions, which share one matrix product a pool."""
     scaled = scale(reference.vectors, test.vectors, get_protocol("cosine"))
-    found = [retrieval.retrieval_counts(scaled[1][pool], scaled[0][pool]) for pool in pools]
-    members = np.concatenate(pools)
+    found = [retrieval.retrieval_counts(scaled[1][pool.members], scaled[0][pool.members]) for pool in pools]
+    counted = np.concatenate([pool.counted for pool in pools])
+    members = np.concatenate([pool.members for pool in pools])[counted]
     forward, backward = (
         retrieval.Counts(
-            np.concatenate([counts.greater for counts in direction]),
-            np.concatenate([counts.ties for counts in direction]),
+            np.concatenate([counts.greater for counts in direction])[counted],
+            np.concatenate([counts.ties for counts in direction])[counted],
         )
         for direction in ([one.forward for one in found], [one.backward for one in found])
     )
@@ -68,6 +87,10 @@ def score_lookalikes(task: Task, protocol: str, test: Side, reference: Side, kee
     """Score the search for each test object among those most like it."""
     _check_metrics(task, retrieval.score_names())
     known = lookalikes.has_all(test.columns, task.matched)
+    things = _things(test, reference)
+    if things is not None:  # one object of each: no right answer may be a rival
+        rows = np.flatnonzero(known)
+        known = np.isin(np.arange(len(known)), rows[_first_of_each(things[rows])])
     columns = {name: test.columns[name][known] for name in task.matched}
     scaled = scale(reference.vectors[known], test.vectors[known], get_protocol(protocol))
     pools = lookalikes.lookalike_pools(columns, task.matched)

@@ -19,7 +19,8 @@ class Task:
         What protocols that use embeddings do. `"regress"`: predict `target`, a number, from the nearest reference
         embeddings, or from all of them by what the protocol trains. `"classify"`: the same for an answer out of
         `classes`. `"ranks"`: find the query's own object among the embeddings of the other modality. `"agree"`: compare
-        `target` of the query with that of its nearest neighbours among the other test objects.
+        `target` of the query with that of its nearest neighbours among the other test objects. `"prompts"`: of
+        `prompts`, embedded by the model, find the one closest to the query, and answer with its class.
     protocols
         Names in `astroclip_bench.tasks.protocols.PROTOCOLS`; the first is the primary one.
     modality_pairs
@@ -34,6 +35,8 @@ class Task:
         Names in `GROUPS`: the test objects are also scored in these subsets, where the data set has the column.
     classes
         The answers that a target in words may have; empty for a number.
+    prompts, prompt_modality
+        A text for each of `classes`, and the modality that it is embedded in.
     matched
         Columns in which the objects of a pool are the query's closest; where there are none, a pool is drawn by hash.
     core
@@ -44,7 +47,7 @@ class Task:
     version: int
     title: str
     description: str
-    probe: Literal["regress", "classify", "ranks", "agree"]
+    probe: Literal["regress", "classify", "ranks", "agree", "prompts"]
     protocols: tuple[str, ...]
     modality_pairs: Literal["every", "cross", "in-modal"]
     metrics: tuple[str, ...]
@@ -54,11 +57,15 @@ class Task:
     citation: str = ""
     classes: tuple[str, ...] = ()
     matched: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    prompt_modality: str = ""
     core: bool = True
 
     def pairs(self, modalities: list[str]) -> list[tuple[str, str]]:
         """Return the ordered (reference, query) pairs scored for an embedder of these modalities, in-modal first."""
         every = [(one, other) for one in modalities for other in modalities]
+        if self.prompts:
+            every = [pair for pair in every if pair[0] == self.prompt_modality]
         in_modal = [pair for pair in every if pair[0] == pair[1]]
         cross = [pair for pair in every if pair[0] != pair[1]]
         return {"every": in_modal + cross, "cross": cross, "in-modal": in_modal}[self.modality_pairs]
