@@ -12,25 +12,6 @@ Scale = Literal["mini", "published"]
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published figure, on other data and by the authors' own protocol: a reference line, never a row beside ours.
-
-    Parameters
-    ----------
-    score
-        What it is, in words.
-    value
-        As published.
-    source
-        Where it stands.
-    """
-
-    score: str
-    value: float
-    source: str
-
-
-@dataclass(frozen=True)
 class System:
     """A system of the field as it is built here.
 
@@ -41,11 +22,16 @@ class System:
     title, paper
         What it is, and who published it where.
     module
-        Module with the function ``reproduce``.
+        Module with a function ``reproduce(dataset, out, *, scale, device, quiet)`` that returns an `Outcome`; what it
+        has done before in `out`, it does not do again.
     differs
         What differs from the paper at the scale ``mini``.
+    data
+        Data set that it is run on unless another is named.
+    shown
+        (task, metric) of the scores in the table.
     published
-        The paper's own figures.
+        Models of `astroclip_bench.report`'s published figures that the scores stand beside.
     """
 
     name: str
@@ -53,7 +39,9 @@ class System:
     paper: str
     module: str
     differs: str
-    published: tuple[Published, ...] = ()
+    data: str = "mock-mini"
+    shown: tuple[tuple[str, str], ...] = (("redshift", "r2"), ("stellar-mass", "r2"), ("retrieval", "recall@10"))
+    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

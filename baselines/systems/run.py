@@ -1,0 +1,91 @@
+"""One run of a system: timed, and recorded beside what it leaves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astroclip_bench.files import write_json
+from baselines.systems.system import Outcome, Scale, System
+
+if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset
+
+RECORD = "system.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is recorded of a run.
+
+    Parameters
+    ----------
+    system, scale
+        Name of the system, and how large it was built.
+    data, simulated, data_digest
+        Data set.
+    seconds
+        Wall time from data to figures, of the calls that it took.
+    results
+        Model, in words -> its result file, from the folder of the run.
+    figures
+        PNG files, likewise.
+    scores
+        Further figures by name.
+    """
+
+    system: str
+    scale: Scale
+    data: str
+    simulated: bool
+    data_digest: str
+    seconds: float
+    results: Mapping[str, str]
+    figures: tuple[str, ...]
+    scores: Mapping[str, float]
+
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        scale = "" if self.scale == "mini" else f" --scale {self.scale}"
+        return f"astroclip-bench reproduce {self.system} --data {self.data}{scale}"
+
+
+def run_system(
+    system: System, dataset: BenchDataset, out: Path, *, scale: Scale = "mini", device: str = "cpu", quiet: bool = False
+) -> Run:
+    """Run a system, or what is left of it, and record it in `out`."""
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    outcome: Outcome = import_module(system.module).reproduce(dataset, out, scale=scale, device=device, quiet=quiet)
+    run = Run(
+        system.name,
+        scale,
+        dataset.info.name,
+        dataset.info.simulated,
+        dataset.digest,
+        time.monotonic() - began,
+        {what: str(path.relative_to(out)) for what, path in outcome.results.items()},
+        tuple(str(path.relative_to(out)) for path in outcome.figures),
+        dict(outcome.scores),
+    )
+    before = read_run(out) if (out / RECORD).exists() else None
+    if before is not None and _same(before) == _same(run) and before.seconds > run.seconds:
+        run = before  # nothing was left to do
+    write_json(out / RECORD, asdict(run))
+    return run
+
+
+def read_run(folder: Path) -> Run:
+    """Return the record of a run."""
+    values: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return Run(**{**values, "figures": tuple(values["figures"])})
+
+
+def _same(run: Run) -> dict[str, Any]:
+    return {**asdict(run), "seconds": None}
