@@ -107,7 +107,7 @@ class AlignStage:
         self.columns = tuple(sorted(read | ({"ivar"} if "flux" in read else set())))
         self.strings: dict[str, Any] = {}
         for encoder in self.model.encoders.values():
-            self.strings |= encoder.strings  # type: ignore[operator]
+            self.strings |= encoder.strings  # type: ignore[arg-type]
 
     def prepare(self, split: TrainingSplit, device: torch.device, progress: Progress) -> TrainingSplit:
         """Return what the training reads of a split: itself or, where they are made once, the encoders' features."""

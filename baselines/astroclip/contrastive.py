@@ -6,6 +6,9 @@ gradients that all processes send to a row; averaging parameter gradients over p
 DistributedDataParallel does, then gives the whole batch's gradient exactly: no further factor, neither on the loss nor
 on the learning rate. Every process must hold the same number of rows.
 
+Rows that belong together. Where several galaxies share a text, the text of one says nothing against the image of
+another: such pairs are neither positives nor negatives, and are left out of the denominators.
+
 The losses of `lightly` do not fit: `NTXentLoss` also takes rows of the same modality as negatives, and its
 temperature is no tensor that could be learned.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import torch
@@ -31,6 +34,15 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     return _Gather.apply(tensor) if _world_size() > 1 else tensor  # type: ignore[no-untyped-call]
 
 
+def gather(tensor: Tensor) -> Tensor:
+    """Return the rows of all processes in the order of their ranks, without gradient."""
+    if _world_size() == 1:
+        return tensor
+    gathered = tensor.new_empty(_world_size() * len(tensor), *tensor.shape[1:])
+    distributed.all_gather_into_tensor(gathered, tensor.contiguous())
+    return gathered
+
+
 def info_nce(left: Tensor, right: Tensor, scale: Tensor | float) -> Tensor:
     """Return the symmetric cross entropy of matching rows of two modalities (Oord et al. 2018; Radford et al. 2021).
 
@@ -45,20 +57,93 @@ def info_nce(left: Tensor, right: Tensor, scale: Tensor | float) -> Tensor:
     return contrastive_loss((left, right), scale)
 
 
-def contrastive_loss(embeddings: Sequence[Tensor], scale: Tensor | float) -> Tensor:
+def contrastive_loss(
+    embeddings: Sequence[Tensor], scale: Tensor | float, groups: Sequence[Tensor | None] | None = None
+) -> Tensor:
     """Return the mean of `info_nce` over all pairs of two or more modalities, each (n, d).
 
     Computed in float32 at least, also under autocast.
+
+    Parameters
+    ----------
+    embeddings
+        Of each modality, (n, d); row i is the same galaxy in all.
+    scale
+        Multiplier of the cosine.
+    groups
+        Of each modality the numbers (n,) of what its rows stand for, or None where every row stands for itself. Other
+        galaxies of the query's number in either modality of a pair are left out of its denominator.
     """
     with torch.autocast(embeddings[0].device.type, enabled=False):
-        own = [functional.normalize(_at_least_float32(rows), dim=1) for rows in embeddings]
-        everyone = [gather_with_gradient(rows) for rows in own]
-        target = torch.arange(len(own[0]), device=own[0].device) + _rank() * len(own[0])
+        cosines = _Cosines(embeddings, groups)
         losses = [
-            functional.cross_entropy(scale * (own[query] @ everyone[key].T), target)
-            for query, key in permutations(range(len(own)), 2)
+            functional.cross_entropy(
+                (scale * cosines.of(query, key)).masked_fill(cosines.left_out(query, key), -torch.inf), cosines.target
+            )
+            for query, key in permutations(range(len(embeddings)), 2)
         ]
         return torch.stack(losses).mean()
+
+
+def sigmoid_loss(
+    embeddings: Sequence[Tensor],
+    scale: Tensor | float,
+    bias: Tensor | float,
+    groups: Sequence[Tensor | None] | None = None,
+) -> Tensor:
+    """Return the mean over all pairs of modalities of the sigmoid loss (Zhai et al. 2023, eq. 1).
+
+    Every pair of rows is a yes-or-no question of its own: does the one belong to the other? The sum over the answers
+    is divided by the number of rows.
+
+    Parameters
+    ----------
+    embeddings, scale, groups
+        As in `contrastive_loss`.
+    bias
+        Added to the scaled cosine; negative, since most pairs do not belong together.
+    """
+    with torch.autocast(embeddings[0].device.type, enabled=False):
+        cosines = _Cosines(embeddings, groups)
+        losses = []
+        for query, key in combinations(range(len(embeddings)), 2):
+            logits = scale * cosines.of(query, key) + bias
+            answers = functional.logsigmoid(torch.where(cosines.matching, logits, -logits))
+            losses.append(-answers.masked_fill(cosines.left_out(query, key), 0.0).sum(1).mean())
+        return torch.stack(losses).mean()
+
+
+class _Cosines:
+    """Cosines of a process's own rows with those of every process, and which pairs are to be left out.
+
+    Attributes
+    ----------
+    target
+        (n,) place of each own row among everyone's.
+    matching
+        (n, everyone) bool, true for a row and itself.
+    """
+
+    def __init__(self, embeddings: Sequence[Tensor], groups: Sequence[Tensor | None] | None) -> None:
+        self._own = [functional.normalize(_at_least_float32(rows), dim=1) for rows in embeddings]
+        self._everyone = [gather_with_gradient(rows) for rows in self._own]
+        rows, device = len(self._own[0]), self._own[0].device
+        self.target = torch.arange(rows, device=device) + _rank() * rows
+        self.matching = torch.arange(len(self._everyone[0]), device=device) == self.target[:, None]
+        none = torch.zeros_like(self.matching)
+        self._together = [none if ids is None else self._others(ids) for ids in groups or [None] * len(embeddings)]
+
+    def _others(self, ids: Tensor) -> Tensor:
+        """Return (n, everyone) bool: another galaxy of the same number."""
+        return (ids[:, None] == gather(ids)) & ~self.matching
+
+    def of(self, query: int, key: int) -> Tensor:
+        """Return cosines (n, everyone) of two modalities."""
+        return self._own[query] @ self._everyone[key].T
+
+    def left_out(self, query: int, key: int) -> Tensor:
+        """Return (n, everyone) bool: pairs that are neither positive nor negative."""
+        return self._together[query] | self._together[key]
 
 
 def cached_contrastive_step(
@@ -139,9 +224,7 @@ def cached_step(
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        gathered = tensor.new_empty(_world_size() * len(tensor), *tensor.shape[1:])
-        distributed.all_gather_into_tensor(gathered, tensor.contiguous())
-        return gathered
+        return gather(tensor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

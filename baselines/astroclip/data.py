@@ -2,12 +2,14 @@
 
 The order is a function of the seed and the epoch, so that a run goes on at any step with nothing stored but the step.
 Rows come from the memory-mapped Arrow file by index, or from a copy of the split in memory or on the device.
+Text becomes numbers as it is read, by what the stage names for each column: a batch holds tensors alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -31,6 +34,8 @@ READ_ROWS = 256
 
 Rows = npt.NDArray[np.int64]
 Tensors = dict[str, Tensor]
+Strings = Mapping[str, Callable[[Sequence[str]], Tensor]]
+"""Column of text -> what makes a tensor (n, ...) of whole numbers of n texts."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class TrainingSplit:
         Numbers of the usable rows, rising: those with a value in each of the columns.
     cached
         Column -> the usable rows (n, *shape), if they are kept.
+    strings
+        What makes numbers of each column of text.
     """
 
     view: SplitView
@@ -50,6 +57,7 @@ class TrainingSplit:
     rows: Rows
     arrow: datasets.Dataset | None = field(repr=False)
     cached: Tensors | None = field(repr=False)
+    strings: Strings = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,20 +68,37 @@ class TrainingSplit:
         return torch.device("cpu") if self.cached is None else next(iter(self.cached.values())).device
 
     def batches(self, order: Rows, size: int) -> Iterator[Tensors]:
-        """Yield float32 tensors of `size` rows in the given order (numbers from 0 to the length of this split)."""
+        """Yield tensors of `size` rows in the given order (numbers from 0 to the length of this split).
+
+        They are float32, but for texts, which are whole numbers.
+        """
         if self.cached is not None:
             for start in range(0, len(order), size):
                 index = torch.from_numpy(order[start : start + size]).to(self.device)
-                yield {name: values.index_select(0, index).float() for name, values in self.cached.items()}
+                chosen = {name: values.index_select(0, index) for name, values in self.cached.items()}
+                yield {name: rows.float() if rows.is_floating_point() else rows for name, rows in chosen.items()}
             return
         assert self.arrow is not None
         for batch in batches_from_hf(self.arrow, self.columns, size, self.rows[order]):
-            yield to_tensors(batch)
+            yield encode_strings(batch, self.strings)
 
 
 def to_tensors(batch: Batch) -> Tensors:
     """Return a batch of arrays as float32 tensors that may be written to."""
     return {name: torch.from_numpy(np.require(array, np.float32, ["C", "W"])) for name, array in batch.arrays.items()}
+
+
+def encode_strings(batch: Batch, strings: Strings) -> Tensors:
+    """Return a batch as `to_tensors` does, its columns of text as whole numbers."""
+    rest = {name: array for name, array in batch.arrays.items() if name not in strings}
+    encoded = {name: strings[name](batch.arrays[name].tolist()) for name in strings if name in batch.arrays}
+    return to_tensors(Batch(batch.object_ids, rest)) | encoded
+
+
+def group_numbers(names: Sequence[str]) -> Tensor:
+    """Return int64 numbers (n,), the same for the same name and, but for chance, different for others."""
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    return torch.from_numpy(np.frombuffer(b"".join(digests), np.int64).copy())
 
 
 def open_split(
@@ -83,6 +108,7 @@ def open_split(
     settings: DataSettings,
     device: torch.device,
     progress: Progress | None = None,
+    strings: Strings | None = None,
 ) -> TrainingSplit:
     """Prepare a split for training or validation.
 
@@ -94,11 +120,13 @@ def open_split(
         Where ``cache = "device"`` keeps the split.
     progress
         Called with (done, total) while a cache is filled.
+    strings
+        What makes numbers of each column of text among them.
 
     Raises
     ------
     DataError
-        If the split or a column is not there, or no row has them all.
+        If the split or a column is not there, no row has them all, or nothing makes numbers of a text.
     """
     view = dataset.splits.get(split)
     if view is None:
@@ -106,14 +134,15 @@ def open_split(
     if settings.limit is not None:
         view = view.subsample(settings.limit)
     names = tuple(dict.fromkeys(columns))
-    rows = _usable_rows(view, names)
+    encoders = {name: encode for name, encode in (strings or {}).items() if name in names}
+    rows = _usable_rows(view, names, encoders)
     if not len(rows):
         raise DataError(f"no galaxy in split {split!r} has {', '.join(names)}", "some to train on")
     if settings.cache == "none":
-        return TrainingSplit(view, names, rows, open_arrow(view), None)
+        return TrainingSplit(view, names, rows, open_arrow(view), None, encoders)
     place = device if settings.cache == "device" else torch.device("cpu")
-    cached = _filled(view, names, rows, getattr(torch, settings.cache_dtype), place, progress)
-    return TrainingSplit(view, names, rows, None, cached)
+    cached = _filled(view, names, rows, getattr(torch, settings.cache_dtype), place, progress, encoders)
+    return TrainingSplit(view, names, rows, None, cached, encoders)
 
 
 def open_arrow(view: SplitView) -> datasets.Dataset:
@@ -129,14 +158,21 @@ def open_arrow(view: SplitView) -> datasets.Dataset:
             enable_progress_bars()
 
 
-def _usable_rows(view: SplitView, columns: Sequence[str]) -> Rows:
+def _usable_rows(view: SplitView, columns: Sequence[str], strings: Strings) -> Rows:
     usable = np.ones(view.rows, bool)
     for name in columns:
         if name not in view.schema.names:
             raise DataError(f"no column {name!r} in the data set", f"one of {', '.join(view.schema.names)}")
-        # Columns that cannot be null (images and spectra) need not be read for it.
-        if view.schema.field(name).nullable:
-            values = view.column(name)
+        kind = view.schema.field(name)
+        if pa.types.is_string(kind.type) != (name in strings):
+            raise DataError(f"column {name!r} is of type {kind.type}", "text" if name in strings else "numbers")
+        # Columns that cannot be null (images, spectra, captions) need not be read for it.
+        if not kind.nullable:
+            continue
+        values = view.column(name)
+        if name in strings:
+            usable &= np.array([value is not None for value in values], bool)
+        else:
             usable &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return np.flatnonzero(usable)
 
@@ -148,8 +184,12 @@ def _filled(
     dtype: torch.dtype,
     device: torch.device,
     report: Progress | None,
+    strings: Strings,
 ) -> Tensors:
-    """Read the usable rows once, in file order; what does not fit into float16 becomes its largest number. Scalars stay float32."""
+    """Read the usable rows once, in file order; what does not fit into float16 becomes its largest number.
+
+    Scalars stay float32, and texts whole numbers.
+    """
     wanted = np.zeros(view.rows, bool)
     wanted[rows] = True
     cached: Tensors = {}
@@ -157,12 +197,16 @@ def _filled(
     for batch in view.batches(columns, READ_ROWS):
         chosen = wanted[start : start + len(batch.object_ids)]
         start += len(chosen)
-        for name, values in to_tensors(batch).items():
+        chosen_rows = torch.from_numpy(chosen)
+        for name, values in encode_strings(batch, strings).items():
             if name not in cached:
-                kept = dtype if values.ndim > 1 else torch.float32  # labels are small, and exact
+                number = dtype if values.ndim > 1 else torch.float32  # labels are small, and exact
+                kept = number if values.is_floating_point() else values.dtype
                 cached[name] = torch.empty((len(rows), *values.shape[1:]), dtype=kept, device=device)
-            limit = torch.finfo(cached[name].dtype).max
-            cached[name][done : done + chosen.sum()] = values[torch.from_numpy(chosen)].clamp(-limit, limit)
+            if values.is_floating_point():
+                limit = torch.finfo(cached[name].dtype).max
+                values = values.clamp(-limit, limit)
+            cached[name][done : done + chosen.sum()] = values[chosen_rows]
         done += int(chosen.sum())
         if report:
             report(done, len(rows))

@@ -6,7 +6,7 @@ The defaults of every encoder are those of the published model, so that the name
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Encoder(nn.Module):
     Attributes
     ----------
     modality
-        ``image`` or ``spectrum``.
+        ``image``, ``spectrum`` or ``text``.
     columns
         What it reads of a batch. ``ivar`` may be missing for those that only mask by it: then no pixel is masked.
     width
@@ -35,6 +35,8 @@ class Encoder(nn.Module):
         What it does to its input, in words.
     config
         Plain values from which `build_encoder` rebuilds it, ``name`` among them.
+    strings
+        Columns of text among them, and what makes numbers of each for training.
     """
 
     modality: str
@@ -43,6 +45,7 @@ class Encoder(nn.Module):
     dimension: int
     preprocessing: str
     config: dict[str, Any]
+    strings: Mapping[str, Callable[[Sequence[str]], Tensor]] = {}
 
     def tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the tokens (n, t, width) of a batch."""
@@ -59,7 +62,8 @@ def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:
     Parameters
     ----------
     name
-        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein``, ``convnet`` or ``logformer``.
+        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein``, ``convnet``, ``photometry``,
+        ``logformer``, ``clip-image`` or ``clip-text``.
     config
         Arguments of its class, plain values; the published model's where left out.
 
@@ -105,6 +109,8 @@ def _classes() -> dict[str, type[Encoder]]:
     from baselines.astroclip.specformer import SpecFormer
     from baselines.astroclip.spender import SpenderEncoder
     from baselines.astroclip.stein import SteinEncoder
+    from baselines.astroclip.text import TextEncoder
+    from baselines.hubbleclip.image import ClipImageEncoder
     from baselines.supervised.photometry import PhotometryEncoder
 
     return {
@@ -116,4 +122,6 @@ def _classes() -> dict[str, type[Encoder]]:
         "convnet": SpectrumConvNet,
         "photometry": PhotometryEncoder,
         "logformer": LogFormer,
+        "clip-image": ClipImageEncoder,
+        "clip-text": TextEncoder,
     }

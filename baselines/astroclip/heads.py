@@ -100,7 +100,22 @@ class MlpHead(Head):
         return projected
 
 
-HEADS: Mapping[str, type[Head]] = {"cross-attention": CrossAttentionHead, "mlp": MlpHead}
+class IdentityHead(Head):
+    """The encoder's own vector as it is, for encoders that end in a projection to the shared space (CLIP's towers)."""
+
+    reads_tokens = False
+
+    def __init__(self, width: int, dimension: int) -> None:
+        super().__init__()
+        if width != dimension:
+            raise EmbedderError(f"head 'identity' on a vector of {width}", f"{dimension}, that of the shared space")
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return the vectors (n, dimension)."""
+        return vectors
+
+
+HEADS: Mapping[str, type[Head]] = {"cross-attention": CrossAttentionHead, "identity": IdentityHead, "mlp": MlpHead}
 
 
 def build_head(name: str, config: Mapping[str, Any], encoder: Encoder, dimension: int) -> Head:

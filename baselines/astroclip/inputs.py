@@ -118,7 +118,12 @@ def stein_rgb(image: Tensor) -> Tensor:
     return (image * (scales + DISPLAY_OFFSET * factor)).clamp(0, 1)
 
 
-IMAGE_TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {"dr2_rgb": dr2_rgb, "stein_rgb": stein_rgb}
+def unit(image: Tensor) -> Tensor:
+    """Return images (n, 3, H, W) that are display colours already, within 0 and 1."""
+    return image.clamp(0, 1)
+
+
+IMAGE_TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {"dr2_rgb": dr2_rgb, "stein_rgb": stein_rgb, "unit": unit}
 """Transforms without settings; ``asinh`` has one, the softening."""
 
 
@@ -128,7 +133,8 @@ class ImageInput(nn.Module):
     Parameters
     ----------
     transform
-        ``dr2_rgb``, ``stein_rgb``, or ``asinh`` (asinh of flux / softening, bands in the order g, r, z).
+        ``dr2_rgb``, ``stein_rgb``, ``asinh`` (asinh of flux / softening, bands in the order g, r, z), or ``unit`` for
+        pictures that are colours from 0 to 1 already.
     crop
         Side of the central square that is kept, pixels.
     softening

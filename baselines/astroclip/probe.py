@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from astroclip_bench.datasets import BenchDataset, batches_from_hf
+from astroclip_bench.datasets import Batch, BenchDataset, batches_from_hf
 from astroclip_bench.errors import DataError
 from astroclip_bench.tasks.probes import knn_regress
 from astroclip_bench.tasks.protocols import get_protocol
@@ -80,12 +80,18 @@ class Probe:
         self, module: Any, arrow: datasets.Dataset, modality: str, device: torch.device
     ) -> npt.NDArray[np.float32]:
         columns = self.dataset.modalities[modality].columns
-        parts = []
+        batches = batches_from_hf(arrow, columns, BATCH_ROWS.get(device.type, BATCH_ROWS["cpu"]))
         with torch.no_grad():
-            for batch in batches_from_hf(arrow, columns, BATCH_ROWS.get(device.type, BATCH_ROWS["cpu"])):
-                tensors = {name: values.to(device) for name, values in to_tensors(batch).items()}
-                parts.append(module.embed(tensors, modality).float().cpu())
+            parts = [module.embed(_inputs(batch, device), modality).float().cpu() for batch in batches]
         return np.asarray(torch.cat(parts).numpy())
+
+
+def _inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Return a batch as the harness hands it to a module: texts as lists, everything else as tensors on the device."""
+    texts = {name: array.tolist() for name, array in batch.arrays.items() if array.dtype == object}
+    numbers = {name: array for name, array in batch.arrays.items() if name not in texts}
+    tensors = to_tensors(Batch(batch.object_ids, numbers))
+    return {**texts, **{name: values.to(device) for name, values in tensors.items()}}
 
 
 def _pairs(modalities: Iterable[str]) -> list[tuple[str, str]]:
