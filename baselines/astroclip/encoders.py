@@ -111,6 +111,7 @@ def _classes() -> dict[str, type[Encoder]]:
     from baselines.astroclip.stein import SteinEncoder
     from baselines.astroclip.text import TextEncoder
     from baselines.hubbleclip.image import ClipImageEncoder
+    from baselines.spender.autoencoder import SpenderAutoencoder
     from baselines.supervised.photometry import PhotometryEncoder
 
     return {
@@ -118,6 +119,7 @@ def _classes() -> dict[str, type[Encoder]]:
         "vit": VisionTransformer,
         "timm": TimmBackbone,
         "spender": SpenderEncoder,
+        "spender-autoencoder": SpenderAutoencoder,
         "stein": SteinEncoder,
         "convnet": SpectrumConvNet,
         "photometry": PhotometryEncoder,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from baselines.astroclip.encoders import Encoder
 from baselines.astroclip.inputs import fill_spectrum
@@ -28,6 +30,10 @@ class SpenderEncoder(Encoder):
         After each convolution and layer, while training.
     mask_ivar
         Replace pixels of inverse variance 0 by the spectrum's mean; the published model takes all.
+    bin_pixels
+        Mean of so many neighbouring pixels as one; the published model sees every pixel.
+    read_out
+        What its own embedding is: the ``latents`` or, before the MLP, the ``attended`` values (channels[-1] / 2).
     """
 
     modality = "spectrum"
@@ -42,11 +48,16 @@ class SpenderEncoder(Encoder):
         hidden: Sequence[int] = (128, 64, 32),
         dropout: float = 0.0,
         mask_ivar: bool = False,
+        bin_pixels: int = 1,
+        read_out: Literal["latents", "attended"] = "latents",
     ) -> None:
         super().__init__()
-        self.width, self.dimension, self.mask_ivar = channels[-1] // 2, latents, mask_ivar
+        self.width, self.mask_ivar, self.read_out = channels[-1] // 2, mask_ivar, read_out
+        self.dimension = latents if read_out == "latents" else self.width
+        self.bin_pixels = bin_pixels
         self.columns = ("flux", "ivar") if mask_ivar else ("flux",)
-        self.preprocessing = f"flux as it is, {'pixels of ivar 0 set to the mean' if mask_ivar else 'ivar unused'}"
+        parts = ["flux as it is", "pixels of ivar 0 set to the mean" if mask_ivar else "ivar unused"]
+        self.preprocessing = ", ".join(parts + [f"means of {bin_pixels} pixels"] * (bin_pixels > 1))
         self.convolutions = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2),
@@ -65,6 +76,7 @@ class SpenderEncoder(Encoder):
     def _maps(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return values and attention scores, (n, width, positions) each."""
         maps = fill_spectrum(batch["flux"], batch.get("ivar") if self.mask_ivar else None)[:, None]
+        maps = functional.avg_pool1d(maps, self.bin_pixels)
         with torch.autocast(maps.device.type, enabled=False):
             # Until the first norm has taken off the level, lines are a small part of the flux: too small for bfloat16.
             maps = self.pools[0](self.convolutions[0](maps))
@@ -78,7 +90,10 @@ class SpenderEncoder(Encoder):
         return self._maps(batch)[0].transpose(1, 2)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the latents (n, latents) of ``flux`` (n, p) and, where used, ``ivar`` (n, p)."""
+        """Return what is read out (n, dimension) of ``flux`` (n, p) and, where used, ``ivar`` (n, p)."""
         values, scores = self._maps(batch)
-        latents: Tensor = self.mlp((values * scores.softmax(dim=-1)).sum(-1))
+        attended = (values * scores.softmax(dim=-1)).sum(-1)
+        if self.read_out == "attended":
+            return attended
+        latents: Tensor = self.mlp(attended)
         return latents

@@ -40,6 +40,7 @@ class Kind:
 KINDS = {
     "align": Kind("baselines.astroclip.align", "AlignSettings", "AlignStage", ("models",)),
     "align-text": Kind("baselines.hubbleclip.stage", "AlignTextSettings", "AlignTextStage", ("models",)),
+    "autoencoder": Kind("baselines.spender.stage", "AutoencoderSettings", "AutoencoderStage", ("steps",)),
     "dino": Kind("baselines.astroclip.dino", "DinoSettings", "DinoStage", ("steps",)),
     "masked": Kind("baselines.astroclip.masked", "MaskedSettings", "MaskedStage"),
     "moco": Kind("baselines.astroclip.moco", "MocoSettings", "MocoStage"),
