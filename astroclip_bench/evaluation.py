@@ -131,11 +131,19 @@ class Inputs:
 
     @cached_property
     def columns(self) -> dict[str, dict[str, Any]]:
-        """What scoring needs of each split: pixels, labels, and the columns that form groups."""
+        """What scoring needs of each split: pixels, labels, and the columns that form groups.
+
+        Objects without a place on the sky are resampled with those that share a view with them, or alone: a negative
+        number, in the place of a pixel, is what they have in common.
+        """
         shared = {modality.shared_by for modality in self.dataset.modalities.values()}
         wanted = {"healpix", *shared, *self.dataset.labels, *(grouping.column for grouping in GROUPS.values())}
         names = [name for name in self.dataset.schema.names if name in wanted]
-        return {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
+        found = {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
+        for split, columns in found.items():
+            together = next((columns[name] for name in sorted(shared) if name), self.splits[split].object_ids)
+            columns["healpix"] = _clusters(columns["healpix"], together)
+        return found
 
     @property
     def queried(self) -> dict[str, Any]:
@@ -289,6 +297,17 @@ def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
             f"{dataset.info.name} has no {QUERY_SPLIT} split", todo="build it larger, or from more of the sky"
         )
     return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
+
+
+def _clusters(healpix: NDArray[np.int64], together: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return the pixels, and where there is none (below 0) a negative number for each value of `together`."""
+    import numpy as np
+
+    unknown = healpix < 0
+    if not unknown.any():
+        return healpix
+    names = [f"row {row}" if name is None else f"name {name}" for row, name in enumerate(together)]
+    return np.where(unknown, -1 - np.unique(names, return_inverse=True)[1], healpix)
 
 
 def _alpha_sources(inputs: Inputs) -> dict[str, str]:

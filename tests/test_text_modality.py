@@ -49,6 +49,7 @@ class Reader:
         self.info = EmbedderInfo("reader", digest, 32, ("image", "text"), "none")
 
     def embed(self, batch, modality):
+        """Return vectors of the proposals."""
         if "caption" in batch:
             numbers = [int(re.search(r"P(\d+)", text)[1]) for text in batch["caption"]]
             classes = [text.split()[1] for text in batch["caption"]]
@@ -239,3 +240,14 @@ def test_scores_of_shared_captions_are_made_again_from_what_was_kept(dataset, tm
     for row in result.find(query="image", reference="text", group="all"):
         estimate = cell.estimates(RETRIEVAL, [row.metric])["all"][row.metric]
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((row.value, row.low, row.high))
+
+
+def test_objects_without_a_place_on_the_sky_are_resampled_by_proposal():
+    from astroclip_bench.evaluation import _clusters
+
+    healpix = np.array([7, -1, -1, -1, -1])
+    found = _clusters(healpix, ["a", "a", "b", None, "a"])
+    assert found[0] == 7
+    assert found[1] == found[4] < 0
+    assert len(set(found)) == 4
+    assert np.array_equal(_clusters(healpix[:1], ["a"]), [7])

@@ -16,6 +16,8 @@ from astroclip_bench.plugins import load_plugin, plugin_names
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
 
+ONE_EACH = {"float32": "a number each", "string": "a text each"}
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, build, check and publish data sets.")
 
 DataArgument = Annotated[
@@ -136,7 +138,7 @@ def _content_rows(opened: BenchDataset) -> list[tuple[str, str]]:
     rows += [
         (
             f"modality {modality.name}",
-            f"{', '.join(modality.columns)} {modality.shape or 'a number each'} [{modality.unit}]",
+            f"{', '.join(modality.columns)} {modality.shape or ONE_EACH[modality.dtype]} [{modality.unit}]",
         )
         for modality in opened.modalities.values()
     ]
