@@ -92,7 +92,8 @@ def check_dataset(folder: Path | str, progress: Callable[[int, int], None] | Non
     """
     dataset = open_folder(Path(folder))
     total = sum(entry.rows for entry in dataset.manifest.files)
-    columns = sorted({name for modality in dataset.modalities.values() for name in modality.columns})
+    numeric = [modality for modality in dataset.modalities.values() if modality.dtype != "string"]
+    columns = sorted({name for modality in numeric for name in modality.columns})
     identifiers: list[pa.ChunkedArray] = []
     split_of_pixel: dict[int, str] = {}
     straddling: set[int] = set()
