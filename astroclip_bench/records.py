@@ -218,6 +218,10 @@ COLUMNS: dict[str, Column] = {
 """The columns with a fixed meaning. A data set may add others; `label_std` and `label_true` derive from a label."""
 
 
+ANY_SIZE = ("image",)
+"""Columns whose arrays may have another shape than in `COLUMNS`."""
+
+
 def preview_column() -> Column:
     """Return the `preview` column: an encoded colour picture of the image, as the Hub's viewer shows it."""
     dtype = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -351,7 +355,7 @@ def read_schema(schema: pa.Schema, where: str = "schema") -> tuple[DatasetInfo, 
             raise DataError(f"{where}: column {name!r} is missing", "it in every data set", "build the data set again")
     for found in schema:
         known = COLUMNS.get(found.name)
-        if known is not None and found.name != "image" and found.type != known.dtype:
+        if known is not None and found.name not in ANY_SIZE and found.type != known.dtype:
             raise DataError(f"{where}: column {found.name!r} has type {found.type}", f"{known.dtype}")
     for modality in modalities.values():
         for name in modality.columns:
