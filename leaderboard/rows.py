@@ -163,13 +163,16 @@ def read_row(folder: Path, name: str) -> Row | None:
 
 
 def basis_of(folder: Path, version: str) -> str:
-    """Return the digest of what a row is made from: the submission as it states itself, and what scores it."""
+    """Return the digest of what a row is made from: the submission as it states itself, and what scores it.
+
+    Prompts are embedded by the model alone, so that no row of a board is scored by them.
+    """
     from astroclip_bench.tasks.protocols import PROTOCOLS as PROTOCOLS_SCORED
     from astroclip_bench.tasks.registry import all_tasks
     from leaderboard.submission import SUBMISSION_FILE
 
-    versions = {name: task.version for name, task in all_tasks().items()}
-    versions |= {name: protocol.version for name, protocol in PROTOCOLS_SCORED.items()}
+    versions = {name: task.version for name, task in all_tasks().items() if not task.prompts}
+    versions |= {name: each.version for name, each in PROTOCOLS_SCORED.items() if each.uses != "prompts"}
     path = folder / SUBMISSION_FILE
     stated = sha256_file(path) if path.is_file() else ""  # verification says what is wrong with it
     return digest_strings([stated, json.dumps([ROW_VERSION, version, sorted(versions.items())])])
