@@ -27,9 +27,11 @@ RECIPES = tuple(
     for package in (
         "astroclip",
         "frozen_heads",
+        "hubbleclip",
         "spender",
         "stein",
         "supervised",
+        "three_modalities",
         "unfrozen_convnets",
     )
 )
