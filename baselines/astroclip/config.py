@@ -26,6 +26,7 @@ RECIPES = tuple(
     Path(__file__).parents[1] / package / "recipes"
     for package in (
         "astroclip",
+        "astroclip_v1",
         "frozen_heads",
         "hubbleclip",
         "spender",

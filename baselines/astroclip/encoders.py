@@ -62,7 +62,7 @@ def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:
     Parameters
     ----------
     name
-        ``specformer``, ``vit``, ``timm``, ``spender``, ``stein``, ``convnet``, ``photometry``,
+        ``specformer``, ``vit``, ``timm``, ``spender``, ``spender-autoencoder``, ``stein``, ``convnet``, ``photometry``,
         ``logformer``, ``clip-image`` or ``clip-text``.
     config
         Arguments of its class, plain values; the published model's where left out.
@@ -110,6 +110,7 @@ def _classes() -> dict[str, type[Encoder]]:
     from baselines.astroclip.spender import SpenderEncoder
     from baselines.astroclip.stein import SteinEncoder
     from baselines.astroclip.text import TextEncoder
+    from baselines.astroclip_v1.causal import SpectrumGpt
     from baselines.hubbleclip.image import ClipImageEncoder
     from baselines.spender.autoencoder import SpenderAutoencoder
     from baselines.supervised.photometry import PhotometryEncoder
@@ -120,6 +121,7 @@ def _classes() -> dict[str, type[Encoder]]:
         "timm": TimmBackbone,
         "spender": SpenderEncoder,
         "spender-autoencoder": SpenderAutoencoder,
+        "spectrum-gpt": SpectrumGpt,
         "stein": SteinEncoder,
         "convnet": SpectrumConvNet,
         "photometry": PhotometryEncoder,

@@ -44,7 +44,8 @@ KINDS = {
     "dino": Kind("baselines.astroclip.dino", "DinoSettings", "DinoStage", ("steps",)),
     "masked": Kind("baselines.astroclip.masked", "MaskedSettings", "MaskedStage"),
     "moco": Kind("baselines.astroclip.moco", "MocoSettings", "MocoStage"),
-    "supervised": Kind("baselines.supervised.stage", "SupervisedSettings", "SupervisedStage", ("galaxies",)),
+    "next-slice": Kind("baselines.astroclip_v1.stage", "NextSliceSettings", "NextSliceStage"),
+    "supervised": Kind("baselines.supervised.stage", "SupervisedSettings", "SupervisedStage", ("galaxies", "models")),
 }
 
 

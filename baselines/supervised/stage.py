@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from astroclip_bench.embedders.weights import load_weights, read_model
 from astroclip_bench.errors import DataError
 from astroclip_bench.plugins import suggest
 from astroclip_bench.records import columns_of_role
+from baselines.astroclip.align import encoder_of
 from baselines.astroclip.augment import AugmentSettings, augment
 from baselines.astroclip.data import Tensors
 from baselines.supervised.architecture import ARCHITECTURE, SupervisedNetwork, build
@@ -31,10 +35,12 @@ class SupervisedSettings:
 
     Parameters
     ----------
-    encoder
-        ``name`` and settings.
     targets
         Labels that are predicted. Galaxies that lack one of them are left out.
+    encoder
+        ``name`` and settings; may be left out where `start` gives them.
+    start
+        The encoder's modality -> an earlier stage, or a model file, whose encoder is started from.
     hidden
         Sizes of the hidden layers between the encoder's vector and the labels.
     dropout
@@ -45,8 +51,9 @@ class SupervisedSettings:
         What is done to the encoder's modality; validation goes without.
     """
 
-    encoder: dict[str, Any]
     targets: tuple[str, ...]
+    encoder: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
     hidden: tuple[int, ...] = (256,)
     dropout: float = 0.0
     loss: Literal["huber", "mse"] = "huber"
@@ -60,13 +67,22 @@ class SupervisedStage:
     ----------
     galaxies
         Those to train on: mean and standard deviation of the labels are theirs.
+    models
+        Name of an earlier stage -> its model file.
     """
 
     forward_methods = ("embed", "predict")
 
-    def __init__(self, settings: SupervisedSettings, galaxies: SplitView) -> None:
-        config = {"encoder": settings.encoder, "targets": settings.targets}
+    def __init__(
+        self, settings: SupervisedSettings, galaxies: SplitView, models: Mapping[str, Path] = MappingProxyType({})
+    ) -> None:
+        encoder, weights = settings.encoder, None
+        for modality, name in settings.start.items():
+            encoder, weights = encoder_of(read_model(models.get(name, Path(name))), modality)
+        config = {"encoder": encoder, "targets": settings.targets}
         self.model: SupervisedNetwork = build({**config, "hidden": settings.hidden, "dropout": settings.dropout})
+        if weights is not None:
+            load_weights(self.model.encoder, weights, f"encoder of {', '.join(settings.start)}")
         mean, std = label_statistics(galaxies, settings.targets)
         self.model.label_mean.copy_(mean)
         self.model.label_std.copy_(std)
