@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +32,18 @@ def preview_array(image: npt.NDArray[np.floating]) -> pa.Array:
     previews
         (n,) of the preview column's struct: `bytes`, and a null `path`.
     """
+    return encode_pictures(dr2_rgb(one)[::-1] for one in image)
+
+
+def encode_pictures(colours: Iterable[npt.NDArray[np.floating]]) -> pa.Array:
+    """Return JPEG pictures of colours, each (H, W, 3) from 0 to 1 with the top row first; as `preview_array`."""
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingExtraError("pillow", "surveys") from error
     encoded = []
-    for one in image:
-        colours = np.rint(dr2_rgb(one)[::-1] * 255).astype(np.uint8)
+    for one in colours:
         buffer = io.BytesIO()
-        Image.fromarray(colours).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(np.rint(one * 255).astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY)
         encoded.append({"bytes": buffer.getvalue(), "path": None})
     return pa.array(encoded, preview_column().dtype)

@@ -25,6 +25,10 @@ SPLIT_RULES = {
         "place in the original AstroCLIP file: of the n rows of each group the first int(0.8 n) are train, the others "
         "test; there is no validation split, and neighbouring sky lies in both"
     ),
+    "proposal": (
+        "observing proposal; BLAKE2b (8 bytes, big-endian) of its decimal number as a fraction of 2^64: below 0.70 train, "
+        "below 0.85 validation, else test"
+    ),
     "as-in-files": "the file a row comes from: each of the input files belongs to one split as a whole",
 }
 """What the name of a rule (`DatasetInfo.split_rule`) stands for, in words for the card and the manifest."""
@@ -68,3 +72,8 @@ def split_of_pixel(healpix: npt.ArrayLike) -> npt.NDArray[np.str_]:
     uniform = np.array([pixel_uniform(int(pixel)) for pixel in unique], np.float64)
     names = np.array(SPLITS)[np.searchsorted(UPPER_BOUNDS, uniform, side="right")]
     return names[inverse].reshape(pixels.shape)
+
+
+def split_of_proposal(numbers: npt.ArrayLike) -> npt.NDArray[np.str_]:
+    """Return the split name of each observing proposal by its number, in the shape of the input: the pixels' rule."""
+    return split_of_pixel(numbers)

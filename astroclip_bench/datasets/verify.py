@@ -106,6 +106,8 @@ def check_dataset(folder: Path | str, progress: Callable[[int, int], None] | Non
         if set(scan.splits) - {entry.split}:
             raise DataError(f"{path}: rows of split {', '.join(scan.splits)}", f"{entry.split} alone", REBUILD)
         for pixel in pc.unique(scan.healpix).to_pylist():
+            if pixel < 0:
+                continue  # no place on the sky
             if split_of_pixel.setdefault(pixel, entry.split) != entry.split:
                 if dataset.info.split_rule == "healpix":
                     raise DataError(f"{path}: HEALPix pixel {pixel} is also in split {split_of_pixel[pixel]}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dataset_builders.mock_proposals.draws import choose, shuffled
+from dataset_builders.draws import choose, shuffled
 from dataset_builders.mock_proposals.grouping import Group
 from dataset_builders.mock_proposals.themes import Columns, colour
 

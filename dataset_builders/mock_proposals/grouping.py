@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dataset_builders.mock_proposals.draws import number_below
+from dataset_builders.draws import number_below
 from dataset_builders.mock_proposals.themes import THEMES, Columns, Theme, colour, theme_of
 
 LARGEST = 8

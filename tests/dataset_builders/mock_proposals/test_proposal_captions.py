@@ -12,8 +12,8 @@ import pytest
 from galaxies_source import galaxies
 
 from astroclip_bench.timm_compat import import_open_clip
+from dataset_builders.draws import choose, number_below, shuffled
 from dataset_builders.mock_proposals import grammar
-from dataset_builders.mock_proposals.draws import choose, number_below, shuffled
 from dataset_builders.mock_proposals.grammar import caption, summary
 from dataset_builders.mock_proposals.grouping import LARGEST, Group, make_groups
 from dataset_builders.mock_proposals.themes import NEEDED, OBJECT_CLASSES, SCIENCE_CASES, THEMES, theme_of
