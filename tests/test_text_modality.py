@@ -251,3 +251,28 @@ def test_objects_without_a_place_on_the_sky_are_resampled_by_proposal():
     assert found[1] == found[4] < 0
     assert len(set(found)) == 4
     assert np.array_equal(_clusters(healpix[:1], ["a"]), [7])
+
+
+def test_searches_show_one_object_of_a_proposal(dataset):
+    from astroclip_bench.analysis.retrieved import find_examples
+
+    view = dataset.splits["test"]
+    things = view.column("proposal_id")
+    batch = next(view.batches(["image", "caption"], view.rows)).arrays
+    image, text = Reader().embed({"image": batch["image"]}, "image"), Reader().embed(batch, "text")
+    found = find_examples(image, text, things=things)
+    assert [search.rank for search in found] == [1.0] * len(found)
+    assert all(len({things[row] for row in search.found}) == len(search.found) for search in found)
+    assert all(search.found[0] == search.query for search in found)
+
+
+def test_pictures_show_texts(dataset, tmp_path):
+    pytest.importorskip("matplotlib")
+    from astroclip_bench.analysis import gallery
+
+    modality, view = dataset.modalities["text"], dataset.splits["test"]
+    texts = gallery.read_members(view, modality, [3, 1])
+    assert list(texts.values()) == [view.column("caption")[row] for row in (1, 3)]
+    rows = [gallery.Row("two of them", [1, 3], ["z 0.1", ""])]
+    gallery.draw_gallery(rows, modality, texts, "texts", tmp_path / "texts.png")
+    assert (tmp_path / "texts.png").stat().st_size > 5_000

@@ -1,4 +1,4 @@
-"""Pictures of what parts of an embedding space hold: images and spectra, and the maps."""
+"""Pictures of what parts of an embedding space hold: images, spectra and texts, and the maps."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ SPECTRA_A_PANEL = 4
 LANE, LANE_HEIGHT = (-0.5, 2.5), 1.8
 """Limits of a spectrum over its median, and how far apart two of them are drawn."""
 SPECTRUM_AXIS = "vacuum wavelength (Å), observed frame; flux over its median"
+TEXT_LINE, TEXT_LENGTH = 130, 380
+"""Characters of a line of text across a figure, and after how many it is cut off."""
 LIMIT_PERCENT = (0.5, 99.5)
 
 
@@ -44,14 +46,15 @@ class Row:
     captions: Sequence[str]
 
 
-def read_members(view: SplitView, modality: Modality, members: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-    """Return the first column of a modality for some rows of a split: row -> array."""
+def read_members(view: SplitView, modality: Modality, members: Sequence[int]) -> dict[int, Any]:
+    """Return the first column of a modality for some rows of a split: row -> array, or text."""
     column, wanted = modality.columns[0], set(members)
-    found: dict[int, NDArray[np.float32]] = {}
+    found: dict[int, Any] = {}
     start = 0
     for batch in view.batches([column], READ_ROWS):
         values = batch.arrays[column]
-        found |= {row: values[row - start].copy() for row in range(start, start + len(values)) if row in wanted}
+        here = (row for row in range(start, start + len(values)) if row in wanted)
+        found |= {row: values[[row - start]][0] for row in here}  # a copy: the batch is let go
         start += len(values)
     return found
 
@@ -61,10 +64,8 @@ def draws(modality: Modality) -> bool:
     return _painter(modality) is not None
 
 
-def draw_gallery(
-    rows: Sequence[Row], modality: Modality, arrays: Mapping[int, NDArray[np.float32]], title: str, path: Path
-) -> None:
-    """Draw one row of images, or one panel of spectra, for each row of a gallery, as PNG.
+def draw_gallery(rows: Sequence[Row], modality: Modality, arrays: Mapping[int, Any], title: str, path: Path) -> None:
+    """Draw one row of images, or one panel of spectra or texts, for each row of a gallery, as PNG.
 
     Parameters
     ----------
@@ -196,6 +197,31 @@ def show_spectra(
     axis.tick_params(labelsize=6.5)
 
 
+def show_texts(
+    axis: Axes, texts: Sequence[str], captions: Sequence[str], colours: Sequence[str], line: int = TEXT_LINE
+) -> None:
+    """Write texts one below the other, each behind its caption and wrapped at so many characters; no frame."""
+    import textwrap
+
+    marked = [f"[{', '.join(caption.splitlines())}]  " if caption else "" for caption in captions]
+    whole = [textwrap.shorten(mark + text, TEXT_LENGTH) for mark, text in zip(marked, texts, strict=True)]
+    lines = [textwrap.fill(text, line) for text in whole]
+    heights = np.array([one.count("\n") + 1.6 for one in lines])
+    tops = 1 - np.concatenate([[0], np.cumsum(heights)[:-1]]) / max(float(heights.sum()), 1.0)
+    for text, top, colour in zip(lines, tops, colours, strict=False):
+        axis.text(0, top, as_text(text), fontsize=5.8, color=colour, va="top", transform=axis.transAxes)
+    axis.set_axis_off()
+
+
+def _paint_texts(rows: Sequence[Row], modality: Modality, arrays: Mapping[int, str]) -> Figure:
+    figure = new_figure(0.38 * sum(len(row.members) + 1 for row in rows) + 0.4, 8.5)
+    heights = [len(row.members) for row in rows]
+    for axis, row in zip(figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0], rows, strict=True):
+        axis.set_title(row.title, fontsize=7, loc="left")
+        show_texts(axis, [arrays[member] for member in row.members], row.captions, ["black"] * len(row.members))
+    return figure
+
+
 def _paint_images(rows: Sequence[Row], modality: Modality, arrays: Mapping[int, NDArray[np.float32]]) -> Figure:
     width = max(len(row.members) for row in rows)
     figure = new_figure(1.22 * len(rows) + 0.4, 1.15 * width + 0.4)
@@ -223,7 +249,11 @@ def _paint_spectra(rows: Sequence[Row], modality: Modality, arrays: Mapping[int,
 
 def _painter(modality: Modality) -> Any:
     """Return what shows a modality of such axes, or None."""
-    painters = {"pixel_scale_arcsec": _paint_images, "wavelength_start_angstrom": _paint_spectra}
+    painters = {
+        "pixel_scale_arcsec": _paint_images,
+        "wavelength_start_angstrom": _paint_spectra,
+        "language": _paint_texts,
+    }
     return next((paint for axis, paint in painters.items() if axis in modality.axes), None)
 
 

@@ -36,8 +36,11 @@ LABEL_HEIGHTS = (1.0, 1.08, 1.16, 1.24)
 """Of the names of lines, in turn, so that close ones do not overlap; in parts of the panel's height."""
 WAVELENGTHS = "wavelength_start_angstrom"
 """The axis by which a modality of spectra is known."""
+LANGUAGE, QUERY_LINE, FOUND_LINE = "language", 50, 110
+"""The same of texts, and at how many characters that of a query and those found are wrapped."""
 
-Arrays = Mapping[int, NDArray[np.float32]]
+Arrays = Mapping[int, Any]
+"""Row of the split -> its image, spectrum or text."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,28 @@ class Search:
 
 
 def find_examples(
-    query: NDArray[np.float32], reference: NDArray[np.float32], count: int = QUERIES, found: int = FOUND
+    query: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    count: int = QUERIES,
+    found: int = FOUND,
+    things: NDArray[Any] | None = None,
 ) -> list[Search]:
-    """Return searches of some queries (n, d) among their pairs (n, d), at even steps of the rank of the true pair."""
-    from astroclip_bench.tasks.retrieval import retrieval_counts
+    """Return searches of some queries (n, d) among their pairs (n, d), at even steps of the rank of the true pair.
 
-    asking, searched = scale(query, reference, get_protocol(PROTOCOL))
+    Of objects of the same of `things` (n,), which share a view, the first alone is searched for and found.
+    """
+    from astroclip_bench.tasks.retrieval import first_of_each, retrieval_counts
+
+    members = np.arange(len(query)) if things is None else first_of_each(things)
+    asking, searched = scale(query[members], reference[members], get_protocol(PROTOCOL))
     counts = retrieval_counts(asking, searched).forward
     ranks = 1 + counts.greater + counts.ties / 2
     order = np.argsort(ranks, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, 2 * min(count, len(order)) + 1).astype(int)[1::2]]
     nearest = np.argsort(-(asking[chosen] @ searched.T), axis=1, kind="stable")[:, :found]
     return [
-        Search(int(row), tuple(map(int, best)), float(ranks[row])) for row, best in zip(chosen, nearest, strict=True)
+        Search(int(members[row]), tuple(map(int, members[best])), float(ranks[row]))
+        for row, best in zip(chosen, nearest, strict=True)
     ]
 
 
@@ -81,7 +93,9 @@ def draw_searches(subject: Subject, dataset: BenchDataset, title: str, folder: P
     shown = [modality for name in subject.vectors if gallery.draws(modality := dataset.modalities[name])]
     pairs = [(one, other) for one in shown for other in shown if one is not other]
     searches = {
-        (one.name, other.name): find_examples(subject.vectors[one.name], subject.vectors[other.name])
+        (one.name, other.name): find_examples(
+            subject.vectors[one.name], subject.vectors[other.name], things=_things(subject, one, other)
+        )
         for one, other in pairs
     }
     rows = sorted({row for found in searches.values() for search in found for row in search.shown})
@@ -113,6 +127,11 @@ def _draw(
     return figure
 
 
+def _things(subject: Subject, query: Modality, reference: Modality) -> NDArray[Any] | None:
+    name = reference.shared_by or query.shared_by
+    return subject.view.column(name) if name else None
+
+
 def _rows(figure: Figure, count: int) -> list[Any]:
     return [row[0] for row in figure.subfigures(count, 1, squeeze=False)]
 
@@ -129,7 +148,10 @@ def _place(search: Search, row: int) -> str:
 def _show(
     axis: Axes, arrays: Sequence[Any], modality: Modality, captions: Sequence[str], colours: Sequence[str], z: float
 ) -> None:
-    """Show an image, or spectra with the lines of an object of redshift `z` marked."""
+    """Show an image, a text, or spectra with the lines of an object of redshift `z` marked."""
+    if LANGUAGE in modality.axes:
+        gallery.show_texts(axis, arrays, captions, colours, QUERY_LINE if len(arrays) == 1 else FOUND_LINE)
+        return
     if WAVELENGTHS not in modality.axes:
         gallery.show_image(axis, arrays[0], modality, captions[0])
         axis.spines[:].set(color=colours[0], linewidth=2)
@@ -154,7 +176,7 @@ def _show_found(
     colours: Sequence[str],
     z: float,
 ) -> None:
-    if WAVELENGTHS in modality.axes:
+    if WAVELENGTHS in modality.axes or LANGUAGE in modality.axes:
         axis = part.subplots()
         _show(axis, arrays, modality, [caption.replace("\n", ", ") for caption in captions], colours, z)
         return

@@ -300,6 +300,13 @@ def dealt(object_ids: Sequence[str], things: Iterable[str | None] | None = None,
     return dealt_out
 
 
+def first_of_each(things: NDArray[Any]) -> Int64:
+    """Return the row of the first object of each thing, rising; an object without one (None) is a thing of its own."""
+    alone = np.flatnonzero(things == None)  # noqa: E711 - elementwise
+    named = np.flatnonzero(things != None)  # noqa: E711
+    return np.union1d(alone, named[np.unique(things[named].astype(str), return_index=True)[1]])
+
+
 def returned(percent: int, pool: int) -> int:
     """Return how many objects are `percent` of a pool, rounded up."""
     return -(-percent * pool // 100)

@@ -33,7 +33,7 @@ def score_ranks(task: Task, protocol: str, test: Side, reference: Side, known: R
     Where a modality is shared by several objects, that is among all that do not share it: see `retrieval.dealt`.
     """
     things = _things(test, reference)
-    n = len(test.object_ids) if things is None else len(_first_of_each(things))
+    n = len(test.object_ids) if things is None else len(retrieval.first_of_each(things))
     rows: list[Score] = []
     _check_metrics(task, retrieval.score_names())
     pair = (reference.modality, test.modality)
@@ -55,13 +55,6 @@ def _things(test: Side, reference: Side) -> NDArray[Any] | None:
     """Return by what objects share a view of a pair of modalities, (n,); None where each has its own."""
     name = reference.shared_by or test.shared_by
     return test.columns[name] if name else None
-
-
-def _first_of_each(things: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the row of the first object of each thing; an object without one is a thing of its own."""
-    alone = np.flatnonzero(things == None)  # noqa: E711 - elementwise
-    named = np.flatnonzero(things != None)  # noqa: E711
-    return np.union1d(alone, named[np.unique(things[named].astype(str), return_index=True)[1]])
 
 
 def _rank_counts(group: str, pools: Sequence[retrieval.Pool], test: Side, reference: Side) -> RankCounts:
@@ -90,7 +83,7 @@ def score_lookalikes(task: Task, protocol: str, test: Side, reference: Side, kee
     things = _things(test, reference)
     if things is not None:  # one object of each: no right answer may be a rival
         rows = np.flatnonzero(known)
-        known = np.isin(np.arange(len(known)), rows[_first_of_each(things[rows])])
+        known = np.isin(np.arange(len(known)), rows[retrieval.first_of_each(things[rows])])
     columns = {name: test.columns[name][known] for name in task.matched}
     scaled = scale(reference.vectors[known], test.vectors[known], get_protocol(protocol))
     pools = lookalikes.lookalike_pools(columns, task.matched)
