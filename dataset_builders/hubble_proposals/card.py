@@ -31,7 +31,8 @@ _PICTURES = """
 `image` is the JPEG preview, its longer side brought to {size} pixels and the shorter one padded with black: 0 to 1, red,
 green, blue; nearly all are grey, with three equal planes. **These are no fluxes**: the archive stretched and clipped
 each picture in its own way; pixel scale, orientation and filter differ from one to the next. The modality has no unit,
-no bands and no pixel scale, so that nothing takes it for a calibrated image.
+no bands and no pixel scale, so that nothing takes it for a calibrated image. Where nothing was observed, a picture is
+white or black, as the archive painted it; the padding is black.
 """
 
 CAPTION_TEXTS: Mapping[str, str] = {
