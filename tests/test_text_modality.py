@@ -276,3 +276,19 @@ def test_pictures_show_texts(dataset, tmp_path):
     rows = [gallery.Row("two of them", [1, 3], ["z 0.1", ""])]
     gallery.draw_gallery(rows, modality, texts, "texts", tmp_path / "texts.png")
     assert (tmp_path / "texts.png").stat().st_size > 5_000
+
+
+def test_ready_pictures_are_shown_as_they_are(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from astroclip_bench.analysis import gallery
+    from astroclip_bench.records import Modality
+
+    picture = np.random.default_rng(0).random((3, 5, 4)).astype(np.float32)
+    modality = Modality("image", ("image",), (3, 5, 4), "", "Pictures", {"colours": ["red", "green", "blue"]})
+    assert gallery.draws(modality)
+    axis = pyplot.figure().subplots()
+    gallery.show_image(axis, picture, modality, "one")
+    (shown,) = axis.get_images()
+    assert np.array_equal(shown.get_array(), np.moveaxis(picture, 0, -1))
+    assert shown.origin == "upper"
+    pyplot.close("all")

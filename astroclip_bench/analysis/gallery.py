@@ -34,6 +34,8 @@ LANE, LANE_HEIGHT = (-0.5, 2.5), 1.8
 SPECTRUM_AXIS = "vacuum wavelength (Å), observed frame; flux over its median"
 TEXT_LINE, TEXT_LENGTH = 130, 380
 """Characters of a line of text across a figure, and after how many it is cut off."""
+PICTURE_AXIS = "colours"
+"""The axis by which a modality of ready pictures is known."""
 LIMIT_PERCENT = (0.5, 99.5)
 
 
@@ -162,8 +164,11 @@ def _paint_maps(
 
 
 def show_image(axis: Axes, image: NDArray[np.floating], modality: Modality, caption: str) -> None:
-    """Show an image (bands, H, W) with its caption in a corner, and no frame."""
-    axis.imshow(to_rgb(image, modality.axes["bands"]), origin="lower", interpolation="antialiased")
+    """Show an image (bands, H, W), or a picture (colours, H, W), with its caption in a corner, and no frame."""
+    if PICTURE_AXIS in modality.axes:  # from 0 to 1, the first row on top
+        axis.imshow(np.clip(np.moveaxis(image, 0, -1), 0, 1), interpolation="antialiased")
+    else:
+        axis.imshow(to_rgb(image, modality.axes["bands"]), origin="lower", interpolation="antialiased")
     box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 0.8}
     axis.text(0.03, 0.03, as_text(caption), transform=axis.transAxes, color="white", fontsize=6.5, bbox=box)
     axis.set(xticks=[], yticks=[])
@@ -251,6 +256,7 @@ def _painter(modality: Modality) -> Any:
     """Return what shows a modality of such axes, or None."""
     painters = {
         "pixel_scale_arcsec": _paint_images,
+        PICTURE_AXIS: _paint_images,
         "wavelength_start_angstrom": _paint_spectra,
         "language": _paint_texts,
     }
