@@ -49,3 +49,28 @@ def draw_maps(material: Material, table: pd.DataFrame) -> Figure | None:
         axis.set_title(f"{as_text(space)} embeddings")
     set_title(figure, f"{title_of(material.result)}: UMAP")
     return figure
+
+
+def draw_map(table: pd.DataFrame, title: str) -> Figure:
+    """Return the UMAP of one space, coloured by each known label, side by side.
+
+    After figures 9 to 11 of Vrakkis's reproduction.
+
+    Parameters
+    ----------
+    table
+        The rows of one space.
+    """
+    labels = [name for name in COLOURED_BY if np.isfinite(table[name].to_numpy(float)).any()]
+    figure = new_figure(3.1)
+    for axis, label in zip(figure.subplots(1, max(len(labels), 1), squeeze=False)[0], labels, strict=False):
+        part = table[np.isfinite(table[label].to_numpy(float))]
+        low, high = np.percentile(part[label], SHOWN_PERCENT)
+        size = 2 * float(np.clip(POINTS_AREA / len(part), SMALLEST_POINT, LARGEST_POINT))
+        drawn = axis.scatter(
+            part["x"], part["y"], c=part[label], s=size, lw=0, vmin=low, vmax=high, cmap=NUMBER_MAP, rasterized=True
+        )
+        axis.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
+        figure.colorbar(drawn, ax=axis, label=COLOURED_BY[label], extend="both", pad=0.02)
+    set_title(figure, title)
+    return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,43 @@ def draw_predictions(material: Material, task: str) -> Figure | None:
         grid[2 * line + 1, column].set_axis_off()
     _share_scale(figure, densities, grid)
     set_title(figure, f"{title_of(material.result)}: {axis.name}, {found[0][0].protocol}, reference → query")
+    return figure
+
+
+def draw_table_of_predictions(material: Material, tasks: Sequence[str], pairs: Sequence[Pair]) -> Figure | None:
+    """Return predicted against true, as density: a column for each task, a row for each pair (reference, query).
+
+    After figure 8 of Vrakkis's reproduction.
+    """
+    found = {
+        (task, score.reference, score.query): (score, columns)
+        for task in tasks
+        for score, columns in _outcomes(material, task, ("label", "prediction"))
+    }
+    if not found:
+        return None
+    figure = new_figure(2.2 * len(pairs) + 0.4, 2.75 * len(tasks) + 0.7)
+    grid = figure.subplots(len(pairs), len(tasks), squeeze=False)
+    densities = []
+    for number, task in enumerate(tasks):
+        axis, axes = AXES[task], grid[:, number]
+        cells = [found[task, *pair] for pair in pairs if (task, *pair) in found]
+        low, high = np.percentile(np.concatenate([columns["label"] for _, columns in cells]), SHOWN_PERCENT)
+        margin = 0.04 * (high - low)
+        limits = (low - margin, high + margin)
+        for panel, pair in zip(axes, pairs, strict=True):
+            if (task, *pair) not in found:
+                panel.set_axis_off()
+                continue
+            score, columns = found[task, *pair]
+            densities.append(_density(panel, columns["label"], columns["prediction"], limits, limits))
+            panel.plot(limits, limits, color=GUIDE, ls="--", lw=0.8)
+            panel.set_title(f"{as_text(pair_name(pair))}: R² {in_words(score)}", fontsize=7)
+            panel.set_ylabel(f"predicted {axis.name}")
+        axes[-1].set_xlabel(f"true {axis.name}")
+    _share_scale(figure, densities, grid)
+    protocols = dict.fromkeys(score.protocol for score, _ in found.values())
+    set_title(figure, f"{title_of(material.result)}: {', '.join(protocols)}, reference → query")
     return figure
 
 

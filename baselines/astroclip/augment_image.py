@@ -53,6 +53,9 @@ class ImageAugmentation:
         Largest E(B-V) of the dust put in front.
     blur, noise
         Share of galaxies whose sharpness, whose depth, is changed to that of another place of the survey.
+    white
+        Standard deviation of white noise that is added to every pixel of all galaxies, nanomaggies (0.03 in Siddiquei's
+        reproduction).
     """
 
     size: int = 96
@@ -63,6 +66,7 @@ class ImageAugmentation:
     reddening: float = 1.0
     blur: float = 1.0
     noise: float = 1.0
+    white: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def augment_image(image: Tensor, generator: Generator, settings: ImageAugmentati
             image = blur(image, fwhm)
         if settings.noise:
             image = add_noise(image, _excess(image, NOISE_NMGY, settings.noise, generator), generator)
+        if settings.white:
+            image = add_noise(image, torch.full(image.shape[:2], settings.white), generator)
     return image
 
 

@@ -1,8 +1,10 @@
-"""The figure of a sweep: scores against the setting, a line for each pair of modalities with its interval."""
+"""Figures of trainings: losses and learning rate, and of a sweep the scores against the setting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroclip_bench.figure_style import COLOURS, GUIDE, MARKERS, as_text, new_figure, set_title, styled
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from astroclip_bench.results.record import Result, Score
 
 HEIGHT_INCH = 2.9
+MOST_TICKS = 6
+LOSSES = {"loss": "train", "validation_loss": "validation"}
 TITLES = {("redshift", "r2"): "Redshift, R²", ("stellar-mass", "r2"): "Stellar mass, R²"}
 
 
@@ -23,6 +27,49 @@ def plot_sweep(key: str, results: Mapping[str, Result]) -> Any:
     """
     with styled("train"):
         return _plot(key, results)
+
+
+def plot_training(log: Path, steps_an_epoch: float, title: str) -> Any:
+    """Return a matplotlib figure of the losses of a training, and of its learning rate, against epochs.
+
+    After figure 5 of Vrakkis's reproduction.
+
+    Parameters
+    ----------
+    log
+        As `baselines.astroclip.logs` writes it.
+    """
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    with styled("train"):
+        figure = new_figure(3.6)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+        for number, (name, label) in enumerate(LOSSES.items()):
+            steps, values = _column(entries, name, steps_an_epoch)
+            above.plot(steps, values, color=COLOURS[number], ls=("-", "--")[number], label=label)
+        at, losses = _column(entries, "validation_loss", steps_an_epoch)
+        if losses:
+            best = min(range(len(losses)), key=losses.__getitem__)
+            above.plot(at[best], losses[best], "o", color=COLOURS[1], label=f"lowest, {losses[best]:.3f}")
+        epochs, rates = _column(entries, "learning_rate", steps_an_epoch)
+        below.plot(epochs, rates, color=COLOURS[0], drawstyle="steps-post")
+        above.set_ylabel("InfoNCE loss")
+        above.legend()
+        below.set(yscale="log", xlabel="epoch", ylabel="learning rate")
+        if len(set(rates)) <= MOST_TICKS:
+            below.set_yticks(sorted(set(rates)), [f"{rate:.2g}" for rate in sorted(set(rates))])
+            below.minorticks_off()
+        for axes in (above, below):
+            axes.grid()
+        set_title(figure, title)
+    return figure
+
+
+def _column(
+    entries: Sequence[Mapping[str, float]], name: str, steps_an_epoch: float
+) -> tuple[list[float], list[float]]:
+    """Return epochs and values of one quantity of a log."""
+    known = [(entry["step"] / steps_an_epoch, entry[name]) for entry in entries if name in entry]
+    return [epoch for epoch, _ in known], [value for _, value in known]
 
 
 def _plot(key: str, results: Mapping[str, Result]) -> Any:

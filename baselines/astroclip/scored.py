@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from astroclip_bench.files import atomic_path
 from astroclip_bench.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,20 +31,32 @@ def score_model(
     device: str = "cpu",
     show_progress: Callable[[str], AbstractContextManager[Progress]],
     floors: bool = True,
+    outcomes: bool = False,
 ) -> Result:
-    """Score a model file and write the result to `out`; scores that a result there holds already are kept."""
+    """Score a model file and write the result to `out`; scores that a result there holds already are kept.
+
+    Parameters
+    ----------
+    outcomes
+        Write those of single objects beside the result, which figures of predictions are drawn from.
+    """
     from astroclip_bench.embedders import load_embedder
     from astroclip_bench.evaluation import FLOORS, evaluate
+    from astroclip_bench.results.outcomes import outcomes_path
     from astroclip_bench.results.record import read_result, write_result
 
-    result = evaluate(
-        load_embedder(str(model), device=device),
-        dataset,
-        floors=FLOORS if floors else (),
-        previous=read_result(out) if out.exists() else None,
-        show_progress=show_progress,
-    )
-    write_result(result, out)
+    beside = outcomes_path(out)
+    with atomic_path(beside) if outcomes else nullcontext() as kept:
+        result = evaluate(
+            load_embedder(str(model), device=device),
+            dataset,
+            floors=FLOORS if floors else (),
+            previous=read_result(out) if out.exists() else None,
+            outcomes=kept,
+            previous_outcomes=beside if outcomes else None,
+            show_progress=show_progress,
+        )
+        write_result(result, out)
     return result
 
 

@@ -16,7 +16,9 @@ from astroclip_bench.errors import UserError
 from astroclip_bench.files import atomic_path
 
 if TYPE_CHECKING:
+    from astroclip_bench.datasets import BenchDataset
     from astroclip_bench.results.record import Result
+    from baselines.astroclip.config import Recipe
 
 STAGES, RESULT, TABLE, FIGURE = "stages", "result.json", "sweep.csv", "sweep"
 COLUMNS = ("value", "task", "protocol", "metric", "reference", "query", "score", "low", "high", "n", "chance")
@@ -51,16 +53,11 @@ def sweep_command(
       astroclip-bench sweep mini stages.align.dimension=8,16,32,64,128,256,512
       astroclip-bench sweep mini stages.align.halves=0,1,4 stages.align.train.epochs=4 --out halves
     """  # noqa: D301 - typer reads the backslash
-    from functools import partial
-
     from astroclip_bench.cli.common import open_with_progress
     from astroclip_bench.figure_style import save_figure
-    from astroclip_bench.progress import progress_bar
     from baselines.astroclip.config import read_recipe
     from baselines.astroclip.figures import plot_sweep
     from baselines.astroclip.parallel import process_state
-    from baselines.astroclip.scored import score_model
-    from baselines.astroclip.train import MODEL, run_recipe
 
     key, values, others = swept(settings)
     recipes = {value: read_recipe(recipe, [*others, f"{key}={value}"]) for value in values}
@@ -70,21 +67,58 @@ def sweep_command(
     if threads is not None:
         torch.set_num_threads(threads)
     dataset = open_with_progress(data or recipes[values[0]].data.name)
-    show, device = partial(progress_bar, quiet=quiet), str(process_state().device)
-    results: dict[str, Result] = {}
-    for value, chosen in recipes.items():
-        typer.echo(f"{key} = {value}", err=True)
-        folder = out / value
-        models = run_recipe(chosen, dataset, folder, quiet=quiet, shared=out / STAGES)
-        if models:
-            results[value] = score_model(
-                folder / MODEL, dataset, folder / RESULT, device=device, show_progress=show, floors=not results
-            )
+    results = run_sweep(key, recipes, dataset, out, device=str(process_state().device), quiet=quiet)
     if results:
         write_table(results, out / TABLE)
         for path in save_figure(plot_sweep(key, results), out / FIGURE):
             typer.echo(path)
         typer.echo(out / TABLE)
+
+
+def run_sweep(
+    key: str,
+    recipes: Mapping[str, Recipe],
+    dataset: BenchDataset,
+    out: Path,
+    *,
+    device: str,
+    quiet: bool,
+    outcomes: bool = False,
+) -> dict[str, Result]:
+    """Train and score the recipe of each value of a setting, each in a folder of `out` that has the value's name.
+
+    Parameters
+    ----------
+    outcomes
+        As `score_model` takes it.
+
+    Returns
+    -------
+    dict
+        Value -> result, the first with floors; nothing in all processes but the first.
+    """
+    from functools import partial
+
+    from astroclip_bench.progress import progress_bar
+    from baselines.astroclip.scored import score_model
+    from baselines.astroclip.train import MODEL, run_recipe
+
+    show = partial(progress_bar, quiet=quiet)
+    results: dict[str, Result] = {}
+    for value, recipe in recipes.items():
+        typer.echo(f"{key} = {value}", err=True)
+        folder = out / value
+        if run_recipe(recipe, dataset, folder, quiet=quiet, shared=out / STAGES):
+            results[value] = score_model(
+                folder / MODEL,
+                dataset,
+                folder / RESULT,
+                device=device,
+                show_progress=show,
+                floors=not results,
+                outcomes=outcomes,
+            )
+    return results
 
 
 def swept(settings: Sequence[str]) -> tuple[str, list[str], list[str]]:
