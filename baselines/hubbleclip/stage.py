@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from astroclip_bench.embedders.weights import load_weights, read_model
 from astroclip_bench.plugins import load_plugin, plugin_names
 from baselines.astroclip.align import AlignSettings, AlignStage
 from baselines.astroclip.config import RecipeError
@@ -36,12 +37,15 @@ class AlignTextSettings(AlignSettings):
         Start value of a learned bias: the sigmoid loss (Zhai et al. 2023) is taken with it, InfoNCE without.
     plain
         Train on plain captions made of labels (`baselines.hubbleclip.plain`) instead of the data set's.
+    start_heads
+        Modalities of `start` whose head is started from as well: an aligned model stays aligned.
     """
 
     together: dict[str, Any] = field(default_factory=dict)
     shuffled: tuple[str, ...] = ()
     bias: float | None = None
     plain: bool = False
+    start_heads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,7 +59,9 @@ class AlignTextStage(AlignStage):
     settings: AlignTextSettings
 
     def __init__(self, settings: AlignTextSettings, models: Mapping[str, Path]) -> None:
-        super().__init__(settings, {**_bundled(settings.start.values()), **models})
+        known = {**_bundled(settings.start.values()), **models}
+        super().__init__(settings, known)
+        self._start_heads(known)
         for key, names in {"together": settings.together, "shuffled": settings.shuffled}.items():
             if strange := sorted(set(names) - set(self.model.modalities)):
                 raise RecipeError(f"{key} names {strange}", f"modalities among {', '.join(self.model.modalities)}")
@@ -67,6 +73,20 @@ class AlignTextStage(AlignStage):
             self.plain = self.model.encoders["text"].tokenise(CAPTIONS)  # type: ignore[operator]
             read = (read - {CAPTION}) | set(PLAIN)
         self.columns = tuple(sorted(read))
+
+    def _start_heads(self, models: Mapping[str, Path]) -> None:
+        """Load the heads that are started from."""
+        for name in self.settings.start_heads:
+            if name not in self.settings.start:
+                raise RecipeError(
+                    f"start_heads names {name!r}", f"modalities of start: {', '.join(self.settings.start)}"
+                )
+            model = read_model(models.get(self.settings.start[name], Path(self.settings.start[name])))
+            prefix = f"heads.{name}."
+            weights = {
+                key.removeprefix(prefix): value for key, value in model.state_dict.items() if key.startswith(prefix)
+            }
+            load_weights(self.model.heads[name], weights, f"{model.path}, head of {name!r}")
 
     def step(
         self, batch: Tensors, backward: Callable[[Tensor], None], step: int, generator: Generator

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from astroclip_bench.embedders import EmbedderInfo
+from astroclip_bench.embedders import EmbedderInfo, load_embedder
+from astroclip_bench.results.record import ALL, read_result
 from baselines.astroclip.config import read_recipe
 from baselines.astroclip.optimiser import learning_rate
 from baselines.astroclip.train import kind_settings, make_stage
-from baselines.hubbleclip.reproduce import GALAXY_QUERIES, HUBBLE_QUERIES, RECIPES, reproduce
+from baselines.hubbleclip.reproduce import GALAXY_QUERIES, HUBBLE_QUERIES, RECIPES, reproduce, score
 from baselines.hubbleclip.searches import Space, accuracy, mean_cosines
 from baselines.hubbleclip.variants import CHANGES, HEADS_ONLY, SCRATCH, on_survey_images, variant
 
@@ -81,10 +83,33 @@ def test_the_queries_of_the_paper_are_those_beside_the_abstracts(realdata):
     assert len(GALAXY_QUERIES) == len(queries)
 
 
+def test_a_run_in_small_goes_from_a_base_of_no_steps_to_its_scores(captioned, small_towers, tmp_path, monkeypatch):
+    monkeypatch.setattr("baselines.hubbleclip.reproduce.prompt_tasks", lambda dataset: [])  # these are other classes
+    from astroclip_bench.progress import progress_bar
+    from baselines.astroclip.config import Recipe
+    from baselines.astroclip.train import run_recipe
+
+    whole = read_recipe("hubbleclip", ["stages.finetune.train.steps=3", "stages.finetune.train.validate_every=0"])
+    stages = []
+    for stage in whole.stages:
+        changes = {"dimension": 8, "augment": {}} | ({"encoders": small_towers} if stage.name == "base" else {})
+        stages.append(replace(stage, own={**stage.own, **changes}, train=replace(stage.train, precision="float32")))
+    recipe = Recipe(whole.name, "", 1, replace(whole.data, limit=96), tuple(stages))
+    models = run_recipe(variant(recipe, "fine-tuned"), captioned, tmp_path / "run", quiet=True)
+    base, tuned = (load_embedder(str(models[name])) for name in ("base", "finetune"))
+    captions = {"caption": np.array(["A spiral", "A merger"], object)}
+    assert not np.array_equal(base.embed(captions, "text"), tuned.embed(captions, "text"))
+    np.testing.assert_allclose(base.embed(captions, "text"), tuned.embed(captions, "text"), atol=0.1)
+    path = score(models["finetune"], captioned, tmp_path / "result.json", "cpu", partial(progress_bar, quiet=True))
+    assert {(row.reference, row.query) for row in read_result(path).find(task="retrieval")} == {
+        ("image", "text"),
+        ("text", "image"),
+    }
+
+
 @pytest.mark.slow
 def test_the_fine_tuned_model_finds_what_the_shuffled_one_does_not(tmp_path):
     from astroclip_bench.datasets import open_dataset
-    from astroclip_bench.results.record import ALL, read_result
 
     dataset = open_dataset("mock-proposals")
     outcome = reproduce(dataset, tmp_path, scale="mini", quiet=True)

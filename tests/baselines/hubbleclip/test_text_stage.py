@@ -156,11 +156,24 @@ def test_learns_and_comes_back_from_its_file(make, captioned, tmp_path, sigmoid)
     np.testing.assert_allclose(embedder.embed({"caption": captions}, "text"), wanted, atol=1e-6)
 
 
+def test_heads_are_started_from_where_asked(make, small_towers, tmp_path):
+    heads = {**IDENTITY, "image": {"name": "mlp"}}
+    path = save_model(tmp_path / "first.pt", *make(heads=heads).export())
+    start = {"start": {"image": str(path)}, "encoders": {"text": small_towers["text"]}, "heads": heads}
+    torch.manual_seed(9)
+    settings = settings_from(AlignTextSettings, {"dimension": 8, **start, "start_heads": ["image"]}, "stages.text")
+    batch = {"image": torch.rand(3, 3, 8, 8)}
+    for model in (first := make(heads=heads).model, second := AlignTextStage(settings, {}).model):
+        model.eval()
+    torch.testing.assert_close(second.embed(batch, "image"), first.embed(batch, "image"))
+
+
 def test_misfits_are_named(make):
     for changes, said in (
         ({"together": {"spectrum": "proposal_id"}}, r"together names \['spectrum'\]"),
         ({"shuffled": ["words"]}, r"shuffled names \['words'\]"),
         ({"chunk": 4}, "gradient caching"),
+        ({"start_heads": ["image"]}, "start_heads names 'image'"),
     ):
         with pytest.raises(RecipeError, match=said):
             make(**changes)
