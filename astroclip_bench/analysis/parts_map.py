@@ -68,7 +68,8 @@ def draw_parts(
     _draw_map(left.subplots(), plane, labels, kind, list(members))
     names = [f"{kind} {part}\n{int((labels == part).sum()):,} galaxies" for part in members]
     show = _show_spectra if WAVELENGTHS in modality.axes else _show_images
-    show(right, list(members.values()), names, [_colour(part) for part in members], modality, arrays, captions)
+    if members:
+        show(right, list(members.values()), names, [_colour(part) for part in members], modality, arrays, captions)
     set_title(figure, title)
     return figure
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from astroclip_bench.figure_style import save_figure, styled
-from astroclip_bench.report import curves, overview, parts, predictions
+from astroclip_bench.report import curves, maps, overview, parts, predictions
 from astroclip_bench.report.material import gather, published
 from astroclip_bench.results.record import ALL, LABELS
 
@@ -125,3 +126,26 @@ def test_a_long_title_stays_within_its_figure(tmp_path):
         box = figure._suptitle.get_window_extent()
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
+
+
+def test_a_table_of_predictions_has_the_pairs_asked_for_and_their_scores(material):
+    pairs = [("spectrum", "image"), ("image", "image"), ("image", "unknown")]
+    with styled():
+        figure = predictions.draw_table_of_predictions(material, ["redshift"], pairs)
+    panels = [axes for axes in figure.axes if axes.axison and axes.get_title()]
+    for axes, (reference, query) in zip(panels, pairs[:2], strict=True):
+        [score] = [
+            one
+            for one in parts.primary_scores(material.result.scores, "redshift")
+            if (one.reference, one.query) == (reference, query)
+        ]
+        assert axes.get_title() == f"{reference} → {query}: R² {parts.with_interval(score)}"
+    assert "SIMULATED" in figure.get_suptitle()
+
+
+def test_a_map_shows_each_known_label():
+    table = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 0.0], "redshift": [0.1, np.nan, 0.3]})
+    table["log_stellar_mass"] = np.nan
+    with styled():
+        figure = maps.draw_map(table, "a title")
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes if axes.get_xlabel()] == [2]

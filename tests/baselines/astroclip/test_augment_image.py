@@ -124,6 +124,13 @@ def test_noise_has_the_variance_asked_for():
     assert np.abs(np.corrcoef(torch.stack(flat).numpy()) - np.eye(3)).max() < 0.03
 
 
+def test_white_noise_is_the_same_everywhere():
+    image = torch.zeros(2, 3, SIZE, SIZE)
+    noisy = augment.augment_image(image, seeded(), replace(NOTHING, white=0.03))
+    torch.testing.assert_close(noisy.std((-2, -1)), torch.full((2, 3), 0.03), rtol=0.05, atol=0)
+    assert torch.equal(augment.augment_image(image, seeded(), NOTHING), image)
+
+
 def test_reddening_follows_the_extinction_law():
     ebv = torch.tensor([0.0, 0.3, 1.0])
     dimmed = augment.redden(torch.ones(3, 3, 2, 2), ebv)
