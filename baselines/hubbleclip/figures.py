@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.analysis.gallery import to_rgb
+from astroclip_bench.analysis.gallery import show_image
 from astroclip_bench.figure_style import COLOURS, GUIDE, PAGE_INCH, as_text, new_figure, set_title, styled
 from baselines.hubbleclip.searches import DIRECTIONS, Accuracy
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from astroclip_bench.records import DatasetInfo, Modality
 
 STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-CAPTION_LETTERS, CLASS_LETTERS, QUERY_LETTERS = 46, 34, 26
+CAPTION_LETTERS, CLASS_LETTERS, QUERY_LETTERS, WORD_LETTERS = 46, 34, 26, 16
 
 
 @dataclass(frozen=True)
 class Found:
-    """A query, and the images it finds, best first, with a word below each."""
+    """A query, and the images it finds, best first, with a word on each."""
 
     query: str
     images: Sequence[NDArray[np.floating]]
@@ -34,9 +34,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Described:
-    """An image, its caption, and by model the classes closest to it; those that are its own are marked."""
+    """An image with a word on it, its caption, and by model the classes closest to it."""
 
     image: NDArray[np.floating]
+    word: str
     caption: str
     classes: Mapping[str, Sequence[str]]
 
@@ -82,8 +83,7 @@ def draw_found(rows: Sequence[Found], modality: Modality, title: str) -> Figure:
             words = textwrap.fill(row.query, QUERY_LETTERS)
             axes[0].text(0.0, 0.5, as_text(words), va="center", transform=axes[0].transAxes)
             for axis, image, word in zip(axes[1:], row.images, row.words, strict=False):
-                axis.imshow(display(image, modality), origin=_origin(modality))
-                axis.set_title(as_text(word), fontsize=6, pad=1.5)
+                show_image(axis, image, modality, textwrap.fill(word, WORD_LETTERS))
         set_title(figure, title)
         return figure
 
@@ -92,13 +92,14 @@ def draw_described(rows: Sequence[Described], modality: Modality, title: str) ->
     """Return images with the classes that models find closest, and their captions, one row an image."""
     with styled("train"):
         models = list(rows[0].classes)
-        figure = new_figure(1.12 * len(rows) + 0.6, PAGE_INCH)
+        figure = new_figure(0.95 * len(rows) + 0.6, PAGE_INCH)
         widths = [1.0] + [1.9] * len(models) + [2.6]
         grid = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
         for axes, row in zip(grid, rows, strict=True):
             for axis in axes:
                 axis.set_axis_off()
-            axes[0].imshow(display(row.image, modality), origin=_origin(modality))
+            axes[0].set_anchor("N")
+            show_image(axes[0], row.image, modality, textwrap.fill(row.word, WORD_LETTERS))
             for axis, model in zip(axes[1:], models, strict=False):
                 lines = [textwrap.shorten(text, CLASS_LETTERS, placeholder=" ...") for text in row.classes[model]]
                 _write(axis, "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1)))
@@ -108,16 +109,6 @@ def draw_described(rows: Sequence[Described], modality: Modality, title: str) ->
             axis.set_title(as_text(head), fontsize=7, loc="left", fontweight="bold")
         set_title(figure, title)
         return figure
-
-
-def display(image: NDArray[np.floating], modality: Modality) -> NDArray[Any]:
-    """Return an image (planes, H, W) as colours (H, W, 3): fluxes of bands stretched, pictures as they are."""
-    bands = modality.axes.get("bands")
-    return to_rgb(image, bands) if bands else np.clip(np.moveaxis(image, 0, -1), 0, 1)
-
-
-def _origin(modality: Modality) -> Any:
-    return "lower" if "bands" in modality.axes else "upper"
 
 
 def _write(axis: Any, text: str) -> None:

@@ -146,9 +146,9 @@ def found(dataset: BenchDataset, space: Space, queries: Sequence[str]) -> list[F
     view = dataset.splits["test"]
     best = np.argsort(-(space.texts(dataset, list(queries)) @ space.vectors[IMAGE].T), axis=1)[:, :N_FOUND]
     images = read_members(view, dataset.modalities[IMAGE], best.ravel().tolist())
-    words = view.column(_shown_label(dataset)) if _shown_label(dataset) else np.full(view.rows, "")
+    words = _words(dataset)
     return [
-        Found(query, [images[row] for row in rows], [str(words[row]) for row in rows])
+        Found(query, [images[row] for row in rows], [words[row] for row in rows])
         for query, rows in zip(queries, best.tolist(), strict=True)
     ]
 
@@ -161,6 +161,7 @@ def described(dataset: BenchDataset, spaces: Mapping[str, Space]) -> list[Descri
     from baselines.hubbleclip.figures import Described
 
     view, tasks = dataset.splits["test"], [all_tasks()[name] for name in prompt_tasks(dataset)]
+    words = _words(dataset)
     rows = lowest_hashes(view.object_ids, N_DESCRIBED).tolist()
     images, captions = (
         read_members(view, dataset.modalities[IMAGE], rows),
@@ -173,6 +174,7 @@ def described(dataset: BenchDataset, spaces: Mapping[str, Space]) -> list[Descri
     return [
         Described(
             images[row],
+            words[row],
             captions[row],
             {
                 name: [
@@ -186,9 +188,10 @@ def described(dataset: BenchDataset, spaces: Mapping[str, Space]) -> list[Descri
     ]
 
 
-def _shown_label(dataset: BenchDataset) -> str:
-    """Return the label that says in a word what an object is: the one of the first task of prompts."""
+def _words(dataset: BenchDataset) -> list[str]:
+    """Return what each test object is in a word: the label that the first task of prompts asks for, if there is one."""
     from astroclip_bench.tasks.registry import all_tasks
 
-    names = prompt_tasks(dataset)
-    return str(all_tasks()[names[0]].target) if names else ""
+    view, names = dataset.splits["test"], prompt_tasks(dataset)
+    labels = view.column(str(all_tasks()[names[0]].target)) if names else [""] * view.rows
+    return [str(label or "") for label in labels]
