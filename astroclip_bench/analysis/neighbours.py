@@ -27,6 +27,7 @@ Pair = tuple[str, str]
 
 QUERY_COLOUR, TRUE_COLOUR, FOUND_COLOUR = COLOURS[6], COLOURS[1], COLOURS[0]
 IMAGE_INCH, LANE_INCH = 0.6, 0.3
+KEY = "query → searched; orange: the query's own galaxy"
 GAP = 0.12
 """Between the searches, in widths of an image."""
 
@@ -79,7 +80,7 @@ def draw_similar_images(
     grid[0, 0].set_title("query", fontsize=7)
     for number, pair in enumerate(found):
         grid[0, 2 + number * (count + 1) + count // 2].set_title(as_text(_name(pair)), fontsize=7)
-    set_title(figure, f"{title}, query → searched")
+    set_title(figure, f"{title}: {KEY}")
     return figure
 
 
@@ -118,7 +119,7 @@ def draw_similar_spectra(
             if place < len(rows) - 1:
                 axis.tick_params(labelbottom=False)
     figure.supxlabel(gallery.SPECTRUM_AXIS, fontsize=7)
-    set_title(figure, f"{title}, query → searched")
+    set_title(figure, f"{title}: {KEY}")
     return figure
 
 

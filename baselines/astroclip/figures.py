@@ -56,7 +56,7 @@ def plot_training(log: Path, steps_an_epoch: float, title: str) -> Any:
         above.legend()
         below.set(yscale="log", xlabel="epoch", ylabel="learning rate")
         if len(set(rates)) <= MOST_TICKS:
-            below.set_yticks(sorted(set(rates)), [f"{rate:.2g}" for rate in sorted(set(rates))])
+            below.set_yticks(sorted(set(rates)), [f"{rate:.1e}" for rate in sorted(set(rates))])
             below.minorticks_off()
         for axes in (above, below):
             axes.grid()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroclip_bench.analysis.structure import ISLAND_EPS, ISLAND_MINIMUM
 from astroclip_bench.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ PARTS = {
     "figure-14": ("spectrum", "cluster", "image"),
 }
 """Figure -> space, kind of its parts, and modality in which their members are shown."""
+KINDS = {
+    "island": f"Islands (DBSCAN on the map, eps {ISLAND_EPS}, at least {ISLAND_MINIMUM})",
+    "cluster": "Clusters (k-means in the whole space, k by silhouette)",
+}
 IMAGE_QUERIES, IMAGES_FOUND = 4, 3
 SPECTRUM_QUERIES, SPECTRA_FOUND = 3, 5
 SEED = 1
@@ -36,7 +41,7 @@ SEED = 1
 
 
 def draw_figures(
-    dataset: BenchDataset, out: Path, stage: str, steps_an_epoch: int, *, device: str, show_progress: Show
+    dataset: BenchDataset, out: Path, stage: str, steps_an_epoch: float, *, device: str, show_progress: Show
 ) -> tuple[Path, ...]:
     """Draw the figures of the model and result in a folder, and return their files.
 
@@ -102,7 +107,7 @@ def searches(subject: Subject, dataset: BenchDataset, images: str, spectra: str)
     }
 
 
-def _training(dataset: BenchDataset, log: Path, steps_an_epoch: int) -> Figure:
+def _training(dataset: BenchDataset, log: Path, steps_an_epoch: float) -> Figure:
     from baselines.astroclip.figures import plot_training
 
     figure: Figure = plot_training(log, steps_an_epoch, f"Heads aligned on {_data(dataset)}")
@@ -137,7 +142,7 @@ def _parts(table: pd.DataFrame, subject: Subject, dataset: BenchDataset) -> dict
         members = sorted(row for rows in parts_map.members_of(labels, modality).values() for row in rows)
         arrays = gallery.read_members(subject.view, modality, members)
         captions = {row: f"z {redshift[row]:.2f}" for row in members}
-        title = f"{kind.capitalize()}s of the {space} embeddings, {_data(dataset)}"
+        title = f"{KINDS[kind]} of the {space} embeddings, {_data(dataset)}"
         figures[name] = parts_map.draw_parts(plane, labels, kind, modality, arrays, captions, title)
     return figures
 

@@ -46,7 +46,8 @@ def reproduce(
     result = score_model(out / MODEL, dataset, out / RESULT, device=device, show_progress=show, outcomes=True)
     write_table(result, out / TABLE)
     stage = recipe.stages[-1]
-    figures = draw_figures(dataset, out, stage.name, stage.train.validate_every, device=device, show_progress=show)
+    steps_an_epoch = dataset.splits["train"].rows / stage.train.batch_size
+    figures = draw_figures(dataset, out, stage.name, steps_an_epoch, device=device, show_progress=show)
     return Outcome({f"{result.embedder['dimension']} dimensions": out / RESULT}, figures)
 
 
