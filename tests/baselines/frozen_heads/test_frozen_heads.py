@@ -16,7 +16,7 @@ from baselines.astroclip.align import AlignStage
 from baselines.astroclip.config import read_recipe
 from baselines.astroclip.train import kind_settings
 from baselines.frozen_heads import reproduce as module
-from baselines.frozen_heads.recipe import ENCODERS, with_encoders
+from baselines.frozen_heads.recipe import ENCODERS, fitted_recipe, with_encoders
 from dataset_builders.mock_survey.source import MockSurvey
 from dataset_builders.parquet import build_dataset
 
@@ -71,6 +71,16 @@ def test_given_encoders_replace_the_stages_that_would_train_them(tmp_path):
     assert [stage.name for stage in changed.stages] == ["spectrum", "align"]
     assert changed.stages[-1].own["start"] == {"image": str(tmp_path / "image.pt"), "spectrum": "spectrum"}
     assert changed.stages[-1].train == recipe.stages[-1].train
+
+
+def test_a_recipe_is_fitted_to_its_data(tmp_path):
+    small, large = (SimpleNamespace(splits={"train": SimpleNamespace(rows=rows)}) for rows in (300, 5_300))
+    for dataset, size, every in ((small, 300, 1), (large, 512, 10)):
+        recipe = fitted_recipe("frozen-heads-mini", dataset, tmp_path, ["stages.align.dimension=8"])
+        train = recipe.stages[-1].train
+        assert (train.batch_size, train.log_every, train.validate_every) == (size, every, every)
+        assert [stage.train.batch_size for stage in recipe.stages[:2]] == [128, 64]
+        assert recipe.stages[-1].own["dimension"] == 8
 
 
 def test_attended_values_are_what_the_latents_are_made_of():
