@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from astroclip_bench.datasets import BenchDataset
+    from astroclip_bench.results.record import Score
     from baselines.stein.labels import Points
 
-METRIC_NAMES = {"r2": "redshift, R²", "sigma_nmad": "redshift, σ_NMAD of Δz / (1 + z)"}
+METRIC_NAMES = {"r2": "redshift, R²", "sigma_nmad": "redshift, σ_NMAD"}
 SIDE_STEP = 1.05
 """Factor by which neighbouring lines are moved apart, so that their intervals are seen."""
 QUERIES, FOUND = 6, 6
@@ -30,16 +31,9 @@ def draw_curves(points: Mapping[str, Mapping[str, Points]], title: str) -> Figur
     for axis, (metric, lines) in zip(panels, points.items(), strict=True):
         for number, (name, line) in enumerate(lines.items()):
             across = [count * SIDE_STEP ** (number - 1) for count in line]
-            values = [float(score.value or 0) for score in line.values()]
-            known = [(score.low, score.high) for score in line.values()]
-            low = [
-                value - (ends[0] if ends[0] is not None else value) for value, ends in zip(values, known, strict=True)
-            ]
-            high = [
-                (ends[1] if ends[1] is not None else value) - value for value, ends in zip(values, known, strict=True)
-            ]
+            values, bars = _with_bars(list(line.values()))
             style = {"color": COLOURS[number], "marker": MARKERS[number], "capsize": 2}
-            axis.errorbar(across, values, np.maximum([low, high], 0), label=name, **style)
+            axis.errorbar(across, values, bars, label=name, **style)
         counts = sorted({count for line in lines.values() for count in line})
         axis.set(xscale="log", xlabel="labelled galaxies", ylabel=METRIC_NAMES[metric])
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -48,6 +42,13 @@ def draw_curves(points: Mapping[str, Mapping[str, Points]], title: str) -> Figur
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     set_title(figure, title)
     return figure
+
+
+def _with_bars(scores: Sequence[Score]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return values (n,) and how far their intervals reach below and above them, (2, n); 0 where there is none."""
+    values = np.array([score.value for score in scores], np.float64)
+    ends = np.array([(score.low, score.high) for score in scores], np.float64).T
+    return values, np.nan_to_num(np.abs(ends - values))
 
 
 def draw_neighbours(dataset: BenchDataset, split: str, vectors: NDArray[np.floating], title: str, path: Path) -> None:
