@@ -82,6 +82,10 @@ def _published(model: str, tag: str) -> Any:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags:
         raise EmbedderError(f"open_clip has no weights {tag!r} of {model!r}", todo=suggest(tag, tags))
+    quick = bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu"))
+    if quick != bool(open_clip.get_model_config(model).get("quick_gelu")):
+        fitting = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
+        raise EmbedderError(f"weights {tag!r} have another activation than {model!r}", f"model {fitting!r}")
     try:
         return open_clip.create_model(model, pretrained=tag, force_custom_text=True)
     except Exception as error:  # of the network, the Hub's client or the file: there is no common kind

@@ -62,6 +62,8 @@ def test_misfits_are_named(small_towers):
         build_encoder("clip-text", {"model": "ViT-B-17"})
     with pytest.raises(EmbedderError, match="no weights 'opnai'"):
         build_encoder("clip-image", {"pretrained": "opnai"})
+    with pytest.raises(EmbedderError, match="another activation than 'ViT-B-16'; expected model 'ViT-B-16-quickgelu'"):
+        build_encoder("clip-image", {"model": "ViT-B-16", "pretrained": "openai"})
     with pytest.raises(EmbedderError, match="lack 'text_cfg'"):
         build_encoder("clip-text", {"sizes": {"embed_dim": 8}})
     with pytest.raises(EmbedderError, match="images of 200 pixels for a tower of 224"):
