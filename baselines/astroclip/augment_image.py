@@ -54,8 +54,8 @@ class ImageAugmentation:
     blur, noise
         Share of galaxies whose sharpness, whose depth, is changed to that of another place of the survey.
     white
-        Standard deviation of white noise that is added to every pixel of all galaxies, nanomaggies (0.03 in Siddiquei's
-        reproduction).
+        Standard deviation of white noise that is added to every pixel of all galaxies, over that of the pixels of the
+        image in the band (0.03 in Siddiquei's reproduction, which does not say of what).
     """
 
     size: int = 96
@@ -109,7 +109,7 @@ def augment_image(image: Tensor, generator: Generator, settings: ImageAugmentati
         if settings.noise:
             image = add_noise(image, _excess(image, NOISE_NMGY, settings.noise, generator), generator)
         if settings.white:
-            image = add_noise(image, torch.full(image.shape[:2], settings.white), generator)
+            image = add_noise(image, settings.white * image.std((-2, -1)), generator)
     return image
 
 

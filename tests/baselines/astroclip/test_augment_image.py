@@ -125,10 +125,10 @@ def test_noise_has_the_variance_asked_for():
 
 
 def test_white_noise_is_the_same_everywhere():
-    image = torch.zeros(2, 3, SIZE, SIZE)
-    noisy = augment.augment_image(image, seeded(), replace(NOTHING, white=0.03))
-    torch.testing.assert_close(noisy.std((-2, -1)), torch.full((2, 3), 0.03), rtol=0.05, atol=0)
-    assert torch.equal(augment.augment_image(image, seeded(), NOTHING), image)
+    width = torch.tensor([[1.0, 2.0, 5.0], [0.1, 0.0, 0.3]])
+    image = 7 + width[..., None, None] * torch.randn(2, 3, SIZE, SIZE, generator=seeded(1))
+    plain, noisy = (augment.augment_image(image, seeded(), replace(NOTHING, white=share)) for share in (0.0, 0.03))
+    torch.testing.assert_close((noisy - plain).std((-2, -1)), 0.03 * width, rtol=0.05, atol=1e-7)
 
 
 def test_reddening_follows_the_extinction_law():
