@@ -64,7 +64,7 @@ def reproduce(dataset: BenchDataset, out: Path, *, scale: Scale, device: str = "
     scores: dict[str, float] = {}
     for name, space in spaces.items():
         own, other = mean_cosines(space, dataset)
-        scores |= {f"mean cosine of pairs, {name}": own, f"mean cosine of shuffled pairs, {name}": other}
+        scores |= {f"mean cosine with the own caption, {name}": own, f"mean cosine with others, {name}": other}
     return Outcome(results, draw(dataset, spaces, out / "figures"), scores)
 
 
