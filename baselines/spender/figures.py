@@ -43,7 +43,7 @@ class Drawn:
 
 def draw_reconstructions(spectra: Sequence[Drawn], title: str) -> Figure:
     """Draw data, model and residual of each spectrum, observed frame below, the lines at rest marked."""
-    figure = new_figure(1.95 * len(spectra) + 0.5)
+    figure = new_figure(2.05 * len(spectra) + 0.5)
     parts = figure.subfigures(len(spectra), 1, squeeze=False)[:, 0]
     for part, spectrum in zip(parts, spectra, strict=True):
         upper, lower = part.subplots(2, 1, sharex=True, height_ratios=(2.6, 1))
@@ -128,7 +128,7 @@ def _draw_residual(axis: Axes, spectrum: Drawn) -> None:
     residual = np.divide((weight * difference).sum(1), np.sqrt(total), out=np.full(len(total), np.nan), where=total > 0)
     axis.plot(spectrum.wavelength[:length].reshape(weight.shape).mean(1), residual, color=COLOURS[0], lw=0.4)
     axis.axhline(0, color=GUIDE, lw=0.6)
-    axis.set(ylim=(-6, 6), ylabel="residual / σ")
+    axis.set(ylim=(-6, 6), ylabel="Δ / σ")
 
 
 def mark_lines(axis: Axes, redshift: float, wavelength: Values) -> None:
@@ -144,14 +144,15 @@ def mark_lines(axis: Axes, redshift: float, wavelength: Values) -> None:
 
 
 def draw_strangest(spectra: Sequence[Drawn], title: str) -> Figure:
-    """Draw the strangest spectra and what the autoencoder makes of them, two a row."""
+    """Draw the strangest spectra and what the autoencoder makes of them, both smoothed, two a row."""
     rows = -(-len(spectra) // 2)
     figure = new_figure(1.45 * rows + 0.5)
     grid = figure.subplots(rows, 2, squeeze=False)
     for axis, spectrum in zip(grid.flat, spectra, strict=False):
-        smooth = _smoothed(spectrum)
-        axis.plot(spectrum.wavelength, spectrum.model, color=MODEL_COLOUR, lw=1.6, alpha=0.7, label="model")
-        axis.plot(spectrum.wavelength, smooth, color=COLOURS[6], lw=0.4, label="data, smoothed")
+        smooth = _smoothed(spectrum.flux, spectrum.weight)
+        model = _smoothed(spectrum.model, spectrum.weight)
+        axis.plot(spectrum.wavelength, smooth, color=COLOURS[6], lw=0.5, label="data")
+        axis.plot(spectrum.wavelength, model, color=MODEL_COLOUR, lw=0.8, alpha=0.8, label="model")
         mark_lines(axis, spectrum.redshift, spectrum.wavelength)
         _caption(axis, spectrum.caption)
         axis.set_xlim(spectrum.wavelength[0], spectrum.wavelength[-1])
@@ -167,15 +168,13 @@ def draw_strangest(spectra: Sequence[Drawn], title: str) -> Figure:
     return figure
 
 
-def _smoothed(spectrum: Drawn) -> Values:
+def _smoothed(values: Values, weight: Values) -> Values:
     """Return the weighted running mean of a spectrum, NaN where no pixel has data."""
     kernel = np.ones(2 * SMOOTH_PIXELS + 1)
-    total = np.convolve(spectrum.weight, kernel, "same")
-    flux = np.where(spectrum.weight > 0, spectrum.flux, 0) * spectrum.weight
-    smooth: Values = np.divide(
-        np.convolve(flux, kernel, "same"), total, out=np.full(len(total), np.nan), where=total > 0
-    )
-    return smooth
+    total = np.convolve(weight, kernel, "same")
+    weighted = np.convolve(np.where(weight > 0, values, 0) * weight, kernel, "same")
+    mean: Values = np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
+    return mean
 
 
 def chosen_by(values: Mapping[int, float], count: int) -> list[int]:

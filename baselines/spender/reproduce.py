@@ -152,11 +152,12 @@ def draw(
         made = [
             figures.draw_reconstructions(
                 [drawn[row] for row in examples],
-                f"Spender on {data}: spectra of falling signal to noise (1e-17 erg/s/cm2/Å) and their reconstructions",
+                f"Spender on {data}: spectra of falling signal to noise, reconstructions and residuals Δ (1e-17 erg/s/cm2/Å)",
             ),
             figures.draw_fits(fits, f"Spender on {data}: reconstructions, each at its best amplitude"),
             figures.draw_strangest(
-                [drawn[row] for row in strangest], f"Spender on {data}: the spectra whose latents are most alone"
+                [drawn[row] for row in strangest],
+                f"Spender on {data}: the spectra whose latents are most alone, smoothed (1e-17 erg/s/cm2/Å)",
             ),
         ]
         paths = [folder / f"figure-{number}.png" for number in range(1, len(made) + 1)]

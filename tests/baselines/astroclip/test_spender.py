@@ -58,3 +58,9 @@ def test_small_configuration(batch):
     model = build(**config)
     assert model(batch).shape == (2, 3)
     assert model.tokens(batch).shape == (2, 160, 8)
+
+
+def test_bins_are_means_of_neighbouring_pixels(batch):
+    config = {"latents": 3, "channels": [8, 16], "kernels": [5, 5], "pools": [5], "hidden": [8]}
+    binned = {"flux": batch["flux"].reshape(2, 200, 4).mean(2)}
+    torch.testing.assert_close(build(**config, bin_pixels=4)(batch), build(**config)(binned))
