@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 
 from astroclip_bench.embedders import load_embedder, save_model
 from astroclip_bench.errors import DataError
@@ -94,6 +97,37 @@ def test_pairs_that_share_a_text_are_left_out(groups, third):
     assert found < float(contrastive_loss(embeddings, 4.0))
     found = float(sigmoid_loss(embeddings, 4.0, -2.0, tensors))
     assert found == pytest.approx(by_loops(embeddings, 4.0, groups, -2.0), rel=1e-12)
+
+
+def two_processes(rank, store):
+    """Compare both losses of half a batch in each of two processes with those of the whole, gradients too."""
+    whole = [torch.randn(6, 4, generator=torch.Generator().manual_seed(side), dtype=torch.float64) for side in (1, 2)]
+    ids = torch.tensor([3, 5, 5, 3, 8, 3])  # proposals with galaxies in both processes
+    own = slice(3 * rank, 3 * rank + 3)
+    losses = (partial(contrastive_loss, scale=4.0), partial(sigmoid_loss, scale=4.0, bias=-2.0))
+    expected = []
+    for loss in losses:
+        leaves = [side.clone().requires_grad_() for side in whole]
+        value = loss(leaves, groups=[None, ids])
+        value.backward()
+        expected.append((value.detach(), [leaf.grad[own] for leaf in leaves]))
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    try:
+        for loss, (value, gradients) in zip(losses, expected, strict=True):
+            leaves = [side[own].clone().requires_grad_() for side in whole]
+            part = loss(leaves, groups=[None, ids[own]])
+            part.backward()
+            for leaf, gradient in zip(leaves, gradients, strict=True):
+                torch.testing.assert_close(leaf.grad / 2, gradient, rtol=0, atol=1e-12)
+            total = part.detach().clone()
+            distributed.all_reduce(total)
+            torch.testing.assert_close(total / 2, value, rtol=0, atol=1e-12)
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_shared_texts_are_known_across_processes(tmp_path):
+    torch.multiprocessing.spawn(two_processes, args=(tmp_path / "store",), nprocs=2)
 
 
 def test_a_batch_of_one_proposal_has_nothing_to_tell_apart():
