@@ -11,9 +11,10 @@ from torch import distributed
 
 from astroclip_bench.embedders import load_embedder, save_model
 from astroclip_bench.errors import DataError
-from baselines.astroclip.config import DataSettings, RecipeError, settings_from
+from baselines.astroclip.config import DataSettings, ProbeSettings, RecipeError, settings_from
 from baselines.astroclip.contrastive import contrastive_loss, sigmoid_loss
 from baselines.astroclip.data import Loader, group_numbers, open_split
+from baselines.astroclip.probe import Probe
 from baselines.hubbleclip.plain import CAPTIONS, PLAIN, plain_captions
 from baselines.hubbleclip.stage import AlignTextSettings, AlignTextStage
 
@@ -200,6 +201,15 @@ def test_heads_are_started_from_where_asked(make, small_towers, tmp_path):
     for model in (first := make(heads=heads).model, second := AlignTextStage(settings, {}).model):
         model.eval()
     torch.testing.assert_close(second.embed(batch, "image"), first.embed(batch, "image"))
+
+
+def test_the_score_followed_in_training_takes_texts(make, captioned):
+    stage = make()
+    stage.model.eval()
+    probe = Probe.open(captioned, ProbeSettings(reference=40, queries=20))
+    scores = probe.score(stage.embedder(), CPU)
+    assert {f"redshift r2 {one}>{other}" for one in ("image", "text") for other in ("image", "text")} < set(scores)
+    assert np.isfinite(list(scores.values())).all()
 
 
 def test_misfits_are_named(make):

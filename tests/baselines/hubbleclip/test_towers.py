@@ -57,6 +57,19 @@ def test_real_abstracts_and_queries_pass(realdata, text):
     assert len(torch.unique(vectors, dim=0)) == 122
 
 
+def test_pictures_are_standardised_as_the_published_weights_ask():
+    sizes = {"embed_dim": 4, "vision_cfg": {"image_size": 8, "patch_size": 4, "width": 8, "head_width": 8, "layers": 1}}
+    encoder = build_encoder("clip-image", {"sizes": sizes, "crop": 8})
+    picture = torch.rand(2, 3, 12, 12)
+    mean, std = (torch.tensor(encoder.config[name])[:, None, None] for name in ("mean", "std"))
+    torch.testing.assert_close(encoder.input(picture), (picture[..., 2:10, 2:10] - mean) / std)
+    torch.testing.assert_close(encoder.input(picture + 5), ((1 - mean) / std).expand(2, 3, 8, 8))
+    assert encoder.config["mean"][0] == pytest.approx(0.4815, abs=1e-4)  # Radford et al. 2021: OpenAI's own
+    assert "unit" in encoder.preprocessing
+    assert encoder({"image": picture}).shape == (2, 4)
+    assert encoder.tokens({"image": picture}).shape == (2, 1, 4)
+
+
 def test_misfits_are_named(small_towers):
     with pytest.raises(EmbedderError, match="no model 'ViT-B-17'"):
         build_encoder("clip-text", {"model": "ViT-B-17"})
