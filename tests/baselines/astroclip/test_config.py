@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from astroclip_bench.plugins import plugin_names
 from baselines.astroclip import config
 from baselines.astroclip.config import RecipeError, TrainSettings, read_recipe
 from baselines.astroclip.encoders import build_encoder
@@ -111,9 +112,9 @@ def test_committed_recipes_name_what_there_is(name):
     earlier = []
     for stage in recipe.stages:
         own = kind_settings(stage)
-        assert set(getattr(own, "start", {}).values()) <= set(earlier)
-        named = getattr(own, "encoders", None) if stage.kind == "align" else {"": own.encoder}
+        assert set(getattr(own, "start", {}).values()) <= {*earlier, *plugin_names("models")}
+        named = own.encoders if hasattr(own, "encoders") else {"": own.encoder}
         for entry in named.values():
-            with torch.device("meta"):
-                build_encoder(entry["name"], {key: value for key, value in entry.items() if key != "name"})
+            with torch.device("meta"):  # published weights are not fetched
+                build_encoder(entry["name"], {key: entry[key] for key in entry if key not in ("name", "pretrained")})
         earlier.append(stage.name)

@@ -12,12 +12,14 @@ import torch
 
 from astroclip_bench.embedders import EmbedderInfo, load_embedder
 from astroclip_bench.results.record import ALL, read_result
+from astroclip_bench.timm_compat import import_open_clip
 from baselines import hubbleclip
 from baselines.astroclip.config import read_recipe
 from baselines.astroclip.optimiser import learning_rate
 from baselines.astroclip.train import kind_settings, make_stage
 from baselines.hubbleclip.reproduce import GALAXY_QUERIES, HUBBLE_QUERIES, RECIPES, reproduce, score
 from baselines.hubbleclip.searches import Space, accuracy, mean_cosines
+from baselines.hubbleclip.towers import PUBLISHED
 from baselines.hubbleclip.variants import (
     CHANGES,
     FINE_TUNED,
@@ -69,6 +71,16 @@ def test_every_variant_is_a_valid_recipe(scale, name):
     for stage in recipe.stages:
         kind_settings(stage)
     assert "openai" not in str(recipe.stages) or name != SCRATCH
+
+
+@pytest.mark.parametrize("name", ["hubbleclip", "three-modalities-large"])
+def test_the_weights_that_recipes_start_from_are_published_for_their_model(name):
+    open_clip = import_open_clip()
+    stage = read_recipe(name).stages[0]
+    tagged = [entry for entry in stage.own["encoders"].values() if "pretrained" in entry]
+    assert tagged
+    for entry in tagged:
+        assert entry["pretrained"] in open_clip.list_pretrained_tags_by_model(PUBLISHED)
 
 
 def test_the_published_schedule_is_warmed_up_and_constant():
