@@ -62,6 +62,7 @@ def draw_scores(results: Mapping[str, Result], path: Path) -> None:
     from astroclip_bench.analysis.gallery import save_picture
     from astroclip_bench.figure_style import GUIDE, new_figure, set_title, styled
     from astroclip_bench.results.record import ALL
+    from astroclip_bench.tasks.registry import all_tasks
 
     first = next(iter(results.values()))
     with styled("train"):
@@ -69,8 +70,9 @@ def draw_scores(results: Mapping[str, Result], path: Path) -> None:
         panels = figure.subplots(1, len(COMPARED), sharey=True)
         for axis, (task, metric) in zip(panels, COMPARED, strict=True):
             _draw_task(axis, results, task, metric)
+            wanted = (task, metric, ALL, all_tasks()[task].protocols[0])
             for row in first.floors.get("photometry", []):
-                if (row.task, row.metric, row.group) == (task, metric, ALL) and row.value is not None:
+                if (row.task, row.metric, row.group, row.protocol) == wanted and row.value is not None:
                     axis.axvline(row.value, color=GUIDE, lw=0.8, ls="--", label="magnitudes and colours")
             axis.set(xlabel="R², zero-shot, with 95 %", title=task.replace("-", " "))
             axis.grid()
