@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -86,11 +87,15 @@ def _published(model: str, tag: str) -> Any:
     if quick != bool(open_clip.get_model_config(model).get("quick_gelu")):
         fitting = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
         raise EmbedderError(f"weights {tag!r} have another activation than {model!r}", f"model {fitting!r}")
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # what it logs is said in the error
     try:
         return open_clip.create_model(model, pretrained=tag, force_custom_text=True)
     except Exception as error:  # of the network, the Hub's client or the file: there is no common kind
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
         raise EmbedderError(
             f"weights {tag!r} of {model!r} cannot be had: {reason}",
             todo="fetch them once where there is a network (they stay in the cache), or set pretrained = false",
         ) from error
+    finally:
+        logging.disable(before)

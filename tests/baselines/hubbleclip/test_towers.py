@@ -85,12 +85,13 @@ def test_misfits_are_named(small_towers):
         build_encoder("clip-text", {"sizes": {"embed_dim": 8, "text_cfg": {"depth": 3}}})
 
 
-def test_missing_weights_are_one_clear_error(monkeypatch):
+def test_missing_weights_are_one_clear_error(monkeypatch, caplog):
     monkeypatch.setattr("open_clip.factory.download_pretrained", _no_network)
     with pytest.raises(
         EmbedderError, match=r"weights 'openai' of 'ViT-B-16-quickgelu' cannot be had: .*no network; fetch"
     ):
         build_encoder("clip-image", {"pretrained": "openai"})
+    assert not caplog.records
 
 
 def _no_network(*_: object, **__: object) -> None:
