@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 
 QUERY_COLOUR, TRUE_COLOUR, FOUND_COLOUR = COLOURS[6], COLOURS[1], COLOURS[0]
 IMAGE_INCH, LANE_INCH = 0.6, 0.3
-KEY = "query → searched; orange: the query's own galaxy"
+KEY = "query → searched; orange: the query's own"
 GAP = 0.12
 """Between the searches, in widths of an image."""
 

@@ -31,8 +31,8 @@ PARTS = {
 }
 """Figure -> space, kind of its parts, and modality in which their members are shown."""
 KINDS = {
-    "island": f"Islands (DBSCAN on the map, eps {ISLAND_EPS}, at least {ISLAND_MINIMUM})",
-    "cluster": "Clusters (k-means in the whole space, k by silhouette)",
+    "island": f"Islands (DBSCAN, eps {ISLAND_EPS}, at least {ISLAND_MINIMUM})",
+    "cluster": "Clusters (k-means, k by silhouette)",
 }
 IMAGE_QUERIES, IMAGES_FOUND = 4, 3
 SPECTRUM_QUERIES, SPECTRA_FOUND = 3, 5
@@ -97,7 +97,7 @@ def searches(subject: Subject, dataset: BenchDataset, images: str, spectra: str)
     wanted = sorted(set(neighbours.shown_rows(found, rows)))
     image, spectrum = dataset.modalities["image"], dataset.modalities["spectrum"]
     arrays = {one.name: gallery.read_members(subject.view, one, wanted) for one in (image, spectrum)}
-    title = f"Galaxies found on {_data(dataset)}"
+    title = f"Searches, {_data(dataset)}"
     few = rows[:SPECTRUM_QUERIES]
     return {
         images: neighbours.draw_similar_images(subject, image, arrays["image"], rows, IMAGES_FOUND, title),
