@@ -11,7 +11,7 @@ from astroclip_bench.embedders.stored import StoredEmbeddings
 from astroclip_bench.results.record import ALL, LABELS
 from astroclip_bench.tasks.bootstrap import MINIMUM_OBJECTS
 from astroclip_bench.tasks.inmodal import NEIGHBOURS
-from astroclip_bench.tasks.labels import label_of, needed_labels
+from astroclip_bench.tasks.labels import label_of, needed_labels, target_of
 from astroclip_bench.tasks.lookalikes import LOOKALIKES, has_all
 from astroclip_bench.tasks.protocols import get_protocol
 from astroclip_bench.tasks.retrieval import SMALLEST_POOL
@@ -134,6 +134,11 @@ def _reason_against(task: Task, use: str, inputs: Inputs) -> str | None:
         return _reason_against_search(task, inputs)
     if task.prompts and inputs.dataset.modalities[task.prompt_modality].dtype != "string":
         return f"the data set's {task.prompt_modality} is no text"
+    if task.prompts:
+        others = {answer for columns in inputs.columns.values() for answer in columns[target_of(task)]} - {None}
+        others -= set(task.classes)
+        if others:
+            return f"the data set's {task.target} has other answers, such as {min(others)}"
     if task.probe == "agree":
         return _reason_against_count(task, "test", NEIGHBOURS + 1, inputs)
     protocols = [get_protocol(name) for name in task.protocols]

@@ -8,7 +8,7 @@ module reads the test split.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -299,7 +299,7 @@ def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
     return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
 
 
-def _clusters(healpix: NDArray[np.int64], together: Sequence[str | None]) -> NDArray[np.int64]:
+def _clusters(healpix: NDArray[np.int64], together: Iterable[str | None]) -> NDArray[np.int64]:
     """Return the pixels, and where there is none (below 0) a negative number for each value of `together`."""
     import numpy as np
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 
@@ -292,3 +293,11 @@ def test_ready_pictures_are_shown_as_they_are(tmp_path):
     assert np.array_equal(shown.get_array(), np.moveaxis(picture, 0, -1))
     assert shown.origin == "upper"
     pyplot.close("all")
+
+
+def test_prompts_for_other_answers_do_not_apply(dataset, monkeypatch):
+    others = dataclasses.replace(CLASS_TASK, classes=("cat", "dog", "merger"))
+    monkeypatch.setattr(registry, "plugin_names", lambda group: ["class"])
+    monkeypatch.setattr(registry, "load_plugin", lambda group, name: others)
+    result = evaluate(Reader(), dataset, tasks=["object-class", "retrieval"], suite="full", floors=())
+    assert "other answers, such as elliptical" in result.not_applicable["object-class"]

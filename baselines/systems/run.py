@@ -30,7 +30,7 @@ class Run:
     data, simulated, data_digest
         Data set.
     seconds
-        Wall time from data to figures, of the calls that it took.
+        Wall time of the call that did most of it; from data to figures, unless it was interrupted.
     results
         Model, in words -> its result file, from the folder of the run.
     figures
