@@ -28,6 +28,7 @@ SYSTEMS: dict[str, System] = {
             paper="Siddiquei, executive summary; encoders of Liang et al. 2023 and Stein et al. 2021",
             module="baselines.unfrozen_convnets.reproduce",
             differs="small encoders and a few epochs; a query is never its own neighbour",
+            main="128 dimensions",
             published=("Siddiquei's reproduction",),
         ),
         System(
@@ -61,12 +62,13 @@ SYSTEMS: dict[str, System] = {
             "where the paper's saw the internet",
             data="mock-proposals",
             shown=_TEXT_SCORES,
-            published=("PAPERCLIP, fine-tuned on summaries", "CLIP, not fine-tuned"),
+            main="fine-tuned",
+            published=("PAPERCLIP, fine-tuned on summaries",),
         ),
         System(
             name="three-modalities",
             title="Images, spectra and text in one space",
-            paper="none: pairwise alignment as in Radford et al. 2021, arXiv:2103.00020",
+            paper="Not published; pairwise alignment as in Radford et al. 2021, arXiv:2103.00020",
             module="baselines.three_modalities.reproduce",
             differs="nothing was published to differ from",
             data="mock-proposals",

@@ -52,7 +52,7 @@ def reproduce_command(
     from astroclip_bench.cli.common import open_with_progress, say
     from astroclip_bench.files import atomic_path
     from baselines.systems.run import run_system
-    from baselines.systems.table import read_runs, render
+    from baselines.systems.table import read_runs, render, render_all
 
     if threads is not None:
         import threadpoolctl
@@ -66,5 +66,5 @@ def reproduce_command(
         say(f"{entry.name}: {run.seconds:,.0f} s; written: {out / entry.name}")
     runs = read_runs(out)
     with atomic_path(out / "table.md") as temporary:
-        temporary.write_text(render(runs, "github") + "\n", encoding="utf-8")
-    typer.echo(render([run for run in runs if system in (EVERY, run.system)], "simple"))
+        temporary.write_text(render_all(runs) + "\n", encoding="utf-8")
+    typer.echo(render([run for run in runs if system in (EVERY, run.system)]))

@@ -30,8 +30,10 @@ class System:
         Data set that it is run on unless another is named.
     shown
         (task, metric) of the scores in the table.
+    main
+        Key of `Outcome.results`: the model that stands for the system; the first if left out.
     published
-        Models of `astroclip_bench.report`'s published figures that the scores stand beside.
+        Models of `astroclip_bench.report`'s published figures that its scores stand beside.
     """
 
     name: str
@@ -41,6 +43,7 @@ class System:
     differs: str
     data: str = "mock-mini"
     shown: tuple[tuple[str, str], ...] = (("redshift", "r2"), ("stellar-mass", "r2"), ("retrieval", "recall@10"))
+    main: str = ""
     published: tuple[str, ...] = ()
 
 
