@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.files import write_json
+from astroclip_bench.errors import ResultError
+from astroclip_bench.files import storage_errors, write_json
 from baselines.systems.system import Outcome, Scale, System
 
 if TYPE_CHECKING:
@@ -59,7 +60,14 @@ class Run:
 def run_system(
     system: System, dataset: BenchDataset, out: Path, *, scale: Scale = "mini", device: str = "cpu", quiet: bool = False
 ) -> Run:
-    """Run a system, or what is left of it, and record it in `out`."""
+    """Run a system, or what is left of it, and record it in `out`.
+
+    Raises
+    ------
+    UserError
+        If `out` holds a damaged record, or as the system itself does.
+    """
+    before = read_run(out) if (out / RECORD).exists() else None
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     outcome: Outcome = import_module(system.module).reproduce(dataset, out, scale=scale, device=device, quiet=quiet)
@@ -74,7 +82,6 @@ def run_system(
         tuple(str(path.relative_to(out)) for path in outcome.figures),
         dict(outcome.scores),
     )
-    before = read_run(out) if (out / RECORD).exists() else None
     if before is not None and _same(before) == _same(run) and before.seconds > run.seconds:
         run = before  # nothing was left to do
     write_json(out / RECORD, asdict(run))
@@ -82,9 +89,25 @@ def run_system(
 
 
 def read_run(folder: Path) -> Run:
-    """Return the record of a run."""
-    values: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return Run(**{**values, "figures": tuple(values["figures"])})
+    """Return the record of a run.
+
+    Raises
+    ------
+    ResultError
+        If it is damaged, or no record of a run.
+    StorageError
+        If it cannot be read.
+    """
+    path = folder / RECORD
+    with storage_errors(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        values: dict[str, Any] = json.loads(text)
+        return Run(**{**values, "figures": tuple(values["figures"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(
+            f"{path}: no record of a run ({error})", todo="delete it, and run the system again: what is done is kept"
+        ) from error
 
 
 def _same(run: Run) -> dict[str, Any]:

@@ -100,3 +100,14 @@ def test_without_a_name_the_systems_are_listed():
     outcome = CliRunner().invoke(app, ["reproduce"])
     assert outcome.exit_code == 0
     assert all(name in outcome.output for name in ("vrakkis", "siddiquei", "three-modalities"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"system": "made-up"}', '{"figures": 3}'])
+def test_a_damaged_record_gets_one_line_before_any_work(made_up, text):
+    out, _, arguments = made_up
+    (out / "made-up" / "system.json").write_text(text)
+    (out / "made-up" / "result.json").unlink()
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 2
+    assert "system.json: no record of a run" in outcome.output
+    assert not (out / "made-up" / "result.json").exists()
