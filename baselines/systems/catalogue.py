@@ -20,6 +20,7 @@ SYSTEMS: dict[str, System] = {
             paper="Vrakkis, reproduction report; encoders of Melchior et al. 2023 and Stein et al. 2021",
             module="baselines.frozen_heads.reproduce",
             differs="small encoders, pre-trained on the mock survey, in the place of the published Spender and Stein weights",
+            extras=("train", "report"),
             published=("Vrakkis's reproduction",),
         ),
         System(
@@ -63,6 +64,7 @@ SYSTEMS: dict[str, System] = {
             data="mock-proposals",
             shown=_TEXT_SCORES,
             main="fine-tuned",
+            extras=("train", "text"),
             published=("PAPERCLIP, fine-tuned on summaries",),
         ),
         System(
@@ -72,6 +74,7 @@ SYSTEMS: dict[str, System] = {
             module="baselines.three_modalities.reproduce",
             differs="nothing was published to differ from",
             data="mock-proposals",
+            extras=("train", "text"),
         ),
     )
 }

@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroclip_bench.errors import ResultError
+from astroclip_bench.errors import MissingExtraError, ResultError
 from astroclip_bench.files import storage_errors, write_json
-from baselines.systems.system import Outcome, Scale, System
+from baselines.systems.system import EXTRAS, Outcome, Scale, System
 
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
@@ -65,8 +66,9 @@ def run_system(
     Raises
     ------
     UserError
-        If `out` holds a damaged record, or as the system itself does.
+        If an extra is not installed, `out` holds a damaged record, or as the system itself does.
     """
+    require_extras(system)
     before = read_run(out) if (out / RECORD).exists() else None
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -86,6 +88,19 @@ def run_system(
         run = before  # nothing was left to do
     write_json(out / RECORD, asdict(run))
     return run
+
+
+def require_extras(system: System) -> None:
+    """Check that the extras of a system are installed: its figures, at the end of the work, need some too.
+
+    Raises
+    ------
+    MissingExtraError
+        Naming all that are missing.
+    """
+    missing = [extra for extra in system.extras if find_spec(EXTRAS[extra]) is None]
+    if missing:
+        raise MissingExtraError(EXTRAS[missing[0]], ",".join(missing))
 
 
 def read_run(folder: Path) -> Run:

@@ -10,6 +10,9 @@ from typing import Literal
 Scale = Literal["mini", "published"]
 """``mini`` is minutes on two cores; ``published`` has the sizes of the paper, and is meant for GPUs."""
 
+EXTRAS: Mapping[str, str] = {"train": "accelerate", "report": "umap", "text": "open_clip"}
+"""Extra of the installation -> a package that it alone brings."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -32,6 +35,8 @@ class System:
         (task, metric) of the scores in the table.
     main
         Key of `Outcome.results`: the model that stands for the system; the first if left out.
+    extras
+        Extras of the installation that it takes: keys of `EXTRAS`.
     published
         Models of `astroclip_bench.report`'s published figures that its scores stand beside.
     """
@@ -44,6 +49,7 @@ class System:
     data: str = "mock-mini"
     shown: tuple[tuple[str, str], ...] = (("redshift", "r2"), ("stellar-mass", "r2"), ("retrieval", "recall@10"))
     main: str = ""
+    extras: tuple[str, ...] = ("train",)
     published: tuple[str, ...] = ()
 
 

@@ -111,3 +111,16 @@ def test_a_damaged_record_gets_one_line_before_any_work(made_up, text):
     assert outcome.exit_code == 2
     assert "system.json: no record of a run" in outcome.output
     assert not (out / "made-up" / "result.json").exists()
+
+
+def test_missing_extras_are_named_together_before_any_work(made_up, monkeypatch):
+    from baselines.systems import run
+
+    monkeypatch.setattr(run, "find_spec", lambda package: None)
+    out, _, arguments = made_up
+    (out / "made-up" / "result.json").unlink()
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 2
+    assert "pip install 'astroclip-bench[train]'" in outcome.output
+    assert not (out / "made-up" / "result.json").exists()
+    assert all(set(system.extras) <= set(run.EXTRAS) for system in catalogue.SYSTEMS.values())
