@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,12 +165,12 @@ def _difference(stated: Score, found: Score) -> tuple[float, str]:
     for name in ("n", "target"):
         if getattr(stated, name) != getattr(found, name):
             return float("inf"), f"{name} {getattr(stated, name)} is {getattr(found, name)}"
-    before, now = asdict(stated), asdict(found)
     for name in NUMBERS:
-        if (before[name] is None) != (now[name] is None):
-            return float("inf"), f"{name} {before[name]} is {now[name]}"
-        if now[name] is not None:
-            distance = abs(before[name] - now[name]) / max(1.0, abs(now[name]))
+        before, now = getattr(stated, name), getattr(found, name)
+        if (before is None) != (now is None):
+            return float("inf"), f"{name} {before} is {now}"
+        if now is not None:
+            distance = abs(before - now) / max(1.0, abs(now))
             if not distance <= TOLERANCE:  # NaN is no number within it
-                return distance, f"{name} {before[name]:.6g} is {now[name]:.6g}"
+                return distance, f"{name} {before:.6g} is {now:.6g}"
     return 0.0, ""

@@ -17,8 +17,10 @@ REPLICATES = 1_000
 SEED = 0
 INTERVAL_PERCENT = (2.5, 97.5)
 MINIMUM_OBJECTS = 10
-# Weights of one chunk of replicates: small enough to stay in a processor's cache with a few like it.
-CHUNK_BYTES = 2 * 2**20
+# An array of float64 over resamples and objects takes this much at most: a cache holds a few like it.
+PART_BYTES = 2**18
+# The same where a bisection of all resamples at once follows, which wants many of them.
+LONG_PART_BYTES = 2**23
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,22 @@ class Resamples:
         """Return the mean of `values` (n,) in every resample."""
         return self.sum(values) / self.size
 
+    def in_parts(self, statistic: Statistic, part_bytes: int = PART_BYTES) -> Float64:
+        """Return a statistic that needs arrays over resamples and objects, from a few resamples at a time."""
+        width = max(2, part_bytes // (8 * len(self.clusters)))
+        starts = range(0, len(self.counts), width)
+        return np.concatenate([statistic(Resamples(self.counts[at : at + width], self.clusters)) for at in starts])
+
     def running(self, order: Int64) -> Int32:
         """Return the number of occurrences before each place along `order` (n,), and of all: (resamples, n + 1)."""
+        import torch
+
         # A cluster that is never drawn leads every row: counting starts from zero.
         counts = np.zeros((len(self.counts), self.counts.shape[1] + 1), np.int32)
         counts[:, 1:] = self.counts
-        occurrences = counts.take(np.concatenate([[0], 1 + self.clusters[order]]), axis=1)
-        return np.cumsum(occurrences, axis=1, out=occurrences)
+        occurrences = torch.from_numpy(counts.take(np.concatenate([[0], 1 + self.clusters[order]]), axis=1))
+        # numpy's sum along a row goes through memory at every place, and takes five times as long.
+        return torch.cumsum(occurrences, 1, dtype=torch.int32, out=occurrences).numpy()
 
 
 Statistic = Callable[[Resamples], Float64]
@@ -142,14 +153,8 @@ def bootstrap(
     values = {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
     drawn = {name: np.empty(0) for name in statistics}
     if len(found) > 1:
-        counts = cluster_counts(len(found), replicates, seed)
-        width = max(1, CHUNK_BYTES // (8 * len(clusters)))
-        drawn = {name: np.empty(replicates) for name in statistics}
-        for start in range(0, replicates, width):
-            part = slice(start, start + width)
-            resamples = Resamples(counts[part], clusters)
-            for name, statistic in statistics.items():
-                drawn[name][part] = statistic(resamples)
+        resamples = Resamples(cluster_counts(len(found), replicates, seed), clusters)
+        drawn = {name: statistic(resamples) for name, statistic in statistics.items()}
     return {name: estimate_of(values[name], drawn[name], len(clusters), keep_replicates) for name in statistics}
 
 
@@ -163,22 +168,3 @@ def estimate_of(value: float, replicates: Float64, n: int, keep: bool = False) -
         return Estimate(value, None, None, None, n, kept)
     low, high = np.percentile(finite, INTERVAL_PERCENT)
     return Estimate(value, float(finite.std(ddof=1)), float(low), float(high), n, kept)
-
-
-def weighted_median(running: Int32, values: Float64) -> Float64:
-    """Return the median of sorted `values` (n,), from what `Resamples.running` gives along them.
-
-    As `numpy.median` of the resampled values: the middle one, or the mean of the two middle ones.
-    """
-    low, high = middle_places(running[:, -1])
-    return (values[_reaching(running, low)] + values[_reaching(running, high)]) / 2
-
-
-def middle_places(size: Int32) -> tuple[Int32, Int32]:
-    """Return the two places (from 1) whose values a median of `size` values averages; equal if the size is odd."""
-    return (size + 1) // 2, size // 2 + 1
-
-
-def _reaching(running: Int32, target: Int32) -> Int64:
-    """Return, for each resample, the place of the value with which the number of occurrences reaches `target`."""
-    return np.array([np.searchsorted(row[1:], value) for row, value in zip(running, target, strict=True)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -18,22 +18,20 @@ from numpy.typing import NDArray
 from astroclip_bench.errors import TaskError
 from astroclip_bench.tasks import classification
 from astroclip_bench.tasks.bootstrap import (
+    LONG_PART_BYTES,
     MINIMUM_OBJECTS,
     Estimate,
     Resamples,
     Statistic,
     bootstrap,
-    middle_places,
-    weighted_median,
 )
+from astroclip_bench.tasks.order_statistics import Ranks, median_distance, rank_correlation, weighted_median
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 
 NMAD_TO_SIGMA = 1.4826  # of a normal distribution
-# Halvings of an interval: 2^-50 of it is below the rounding of its ends.
-BISECTIONS = 50
 SEED_SPREAD = "_seed_sd"
 """What follows a metric's name where the row holds its standard deviation over seeds."""
 
@@ -87,14 +85,9 @@ class Sample:
         return np.argsort(self.scaled_residual, kind="stable")
 
     @cached_property
-    def label_ranks(self) -> _Ranks:
-        """Where each label stands among the labels."""
-        return _Ranks.of(self.label)
-
-    @cached_property
-    def prediction_ranks(self) -> _Ranks:
-        """Where each prediction stands among the predictions."""
-        return _Ranks.of(self.prediction)
+    def ranks(self) -> tuple[Ranks, Ranks]:
+        """Where each label stands among the labels, and each prediction among the predictions."""
+        return Ranks.of(self.label), Ranks.of(self.prediction)
 
     @cached_property
     def pit(self) -> Float64:
@@ -128,26 +121,6 @@ class Sample:
         return self.neighbour_labels, self.neighbour_weights
 
 
-@dataclass(frozen=True)
-class _Ranks:
-    order: Int64  # sorts the values
-    edges: Int64  # places in the order between runs of equal values, with both ends
-    run: Int64  # per object: its run
-
-    @staticmethod
-    def of(values: Float64) -> _Ranks:
-        _, run, lengths = np.unique(values, return_inverse=True, return_counts=True)
-        return _Ranks(np.argsort(run, kind="stable"), np.concatenate([[0], np.cumsum(lengths)]), run)
-
-    def on(self, resamples: Resamples) -> Float64:
-        """Return, for every object, twice its value's average rank minus the mean rank: (resamples, n)."""
-        edges = resamples.running(self.order).take(self.edges, axis=1)
-        # A run that takes the places a+1..b has the average rank (a + b + 1) / 2; the mean rank is (n + 1) / 2.
-        ranks = edges[:, :-1] + edges[:, 1:]
-        ranks -= edges[:, -1:]
-        return ranks.take(self.run, axis=1).astype(np.float64)
-
-
 def _r2(sample: Sample, resamples: Resamples) -> Float64:
     errors = resamples.sum(sample.residual**2)
     centred = sample.centred_label
@@ -170,51 +143,25 @@ def _bias(sample: Sample, resamples: Resamples) -> Float64:
 
 
 def _spearman(sample: Sample, resamples: Resamples) -> Float64:
-    label, prediction = sample.label_ranks.on(resamples), sample.prediction_ranks.on(resamples)
-    weighted_label, weighted_prediction = resamples.weights * label, resamples.weights * prediction
-    covariance = np.einsum("ij,ij->i", weighted_label, prediction)
-    variances = np.einsum("ij,ij->i", weighted_label, label) * np.einsum("ij,ij->i", weighted_prediction, prediction)
-    return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
+    label, prediction = sample.ranks
+    return resamples.in_parts(lambda part: rank_correlation(part, label, prediction))
 
 
 def _dz_bias(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.scaled_residual_order
-    return weighted_median(resamples.running(order), sample.scaled_residual[order])
+    values = sample.scaled_residual[order]
+    return resamples.in_parts(lambda part: weighted_median(part.running(order), values), LONG_PART_BYTES)
 
 
 def _sigma_nmad(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.scaled_residual_order
-    values, running = sample.scaled_residual[order], resamples.running(order)
-    return NMAD_TO_SIGMA * median_distance(values, running, weighted_median(running, values))
+    values = sample.scaled_residual[order]
 
+    def spread(part: Resamples) -> Float64:
+        running = part.running(order)
+        return median_distance(running, values, weighted_median(running, values))
 
-def median_distance(values: Float64, running: Int32, centre: Float64) -> Float64:
-    """Return the median of ``|values - centre|`` in every resample, without sorting again for every centre.
-
-    The number of values within a distance of the centre is a difference of two running counts, so the middle
-    distances are found by bisection, all resamples at once.
-
-    Parameters
-    ----------
-    values
-        Sorted, (n,).
-    running
-        What `Resamples.running` gives along `values`, (resamples, n + 1).
-    centre
-        (resamples,).
-    """
-    rows = np.arange(len(running))
-    targets = np.stack(middle_places(running[:, -1]))
-    low = np.zeros(targets.shape)
-    high = np.broadcast_to(np.maximum(values[-1] - centre, centre - values[0]), targets.shape)
-    for _ in range(BISECTIONS):
-        distance = (low + high) / 2
-        upper = np.searchsorted(values, centre + distance, "right")
-        lower = np.searchsorted(values, centre - distance, "left")
-        enough = running[rows, upper] - running[rows, lower] >= targets
-        low, high = np.where(enough, low, distance), np.where(enough, distance, high)
-    middle: Float64 = high.mean(axis=0)
-    return middle
+    return NMAD_TO_SIGMA * resamples.in_parts(spread, LONG_PART_BYTES)
 
 
 def _outlier_fraction(limit: float) -> Callable[[Sample, Resamples], Float64]:
@@ -225,6 +172,10 @@ def _outlier_fraction(limit: float) -> Callable[[Sample, Resamples], Float64]:
 
 
 def _pit_uniformity(sample: Sample, resamples: Resamples) -> Float64:
+    return resamples.in_parts(partial(_distance_from_uniform, sample))
+
+
+def _distance_from_uniform(sample: Sample, resamples: Resamples) -> Float64:
     order = sample.pit_order
     values = sample.pit[order]
     share = resamples.running(order) / resamples.size[:, None]

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astroclip_bench.errors import EmbedderError, TaskError
-from astroclip_bench.tasks.bootstrap import Resamples, Statistic, weighted_median
+from astroclip_bench.tasks.bootstrap import LONG_PART_BYTES, Resamples, Statistic
 from astroclip_bench.tasks.neighbours import Progress
+from astroclip_bench.tasks.order_statistics import weighted_median
 from astroclip_bench.tasks.workers import workers
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def statistic(name: str, scores: Float64) -> Statistic:
     order = np.argsort(scores, kind="stable")
 
     def median(resamples: Resamples) -> Float64:
-        return weighted_median(resamples.running(order), scores[order])
+        return resamples.in_parts(lambda part: weighted_median(part.running(order), scores[order]), LONG_PART_BYTES)
 
     return median
 

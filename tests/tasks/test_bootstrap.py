@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from metric_reference import expected_values, make_sample
-from scipy import stats
 
 from astroclip_bench.tasks import bootstrap as module
-from astroclip_bench.tasks.bootstrap import Resamples, bootstrap, cluster_counts, weighted_median
+from astroclip_bench.tasks.bootstrap import Resamples, bootstrap, cluster_counts
 from astroclip_bench.tasks.metrics import METRICS, Sample, score
 
 REPLICATES = 40
@@ -26,7 +25,7 @@ def copied_rows(pixels: np.ndarray, replicates: int) -> list[np.ndarray]:
 
 
 def test_every_replicate_of_every_metric_equals_the_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 300 * 7)  # seven replicates a chunk
+    monkeypatch.setattr(module, "PART_BYTES", 8 * 300 * 7)  # seven replicates a part
     sample = make_sample(n=300)
     pixels = np.random.default_rng(1).integers(1000, 1060, 300)
     found = bootstrap(
@@ -99,22 +98,3 @@ def test_sums_and_sizes_by_cluster() -> None:
     np.testing.assert_array_equal(resamples.weights, [[2, 0, 1, 1]])
     np.testing.assert_array_equal(resamples.size, [4])
     np.testing.assert_array_equal(resamples.sum(np.array([1.0, 10.0, 100.0, 1000.0])), [1102])
-
-
-@pytest.mark.parametrize("decimals", [1, 12])
-def test_running_counts_and_ranks_are_those_of_copied_values(decimals: int) -> None:
-    """With ties and without."""
-    values = np.round(np.random.default_rng(2).random(101), decimals)
-    clusters = np.arange(101) % 13
-    resamples = Resamples(cluster_counts(13, 5), clusters)
-    order = np.argsort(values)
-    running = resamples.running(order)
-    ranks = Sample(values, values).label_ranks.on(resamples)
-    for row, counts in enumerate(resamples.counts):
-        rows = np.repeat(np.arange(101), counts[clusters].astype(int))
-        np.testing.assert_array_equal(
-            running[row], [np.isin(rows, order[:place]).sum() for place in range(len(order) + 1)]
-        )
-        np.testing.assert_array_equal(ranks[row, rows], 2 * stats.rankdata(values[rows]) - len(rows) - 1)
-        median = weighted_median(running[[row]], values[order])
-        assert median == pytest.approx(np.median(values[rows]), rel=1e-12)
