@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from astroclip_bench.tasks.workers import alone_in_each_thread
+
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
@@ -154,7 +156,8 @@ def bootstrap(
     drawn = {name: np.empty(0) for name in statistics}
     if len(found) > 1:
         resamples = Resamples(cluster_counts(len(found), replicates, seed), clusters)
-        drawn = {name: statistic(resamples) for name, statistic in statistics.items()}
+        with alone_in_each_thread():
+            drawn = {name: statistic(resamples) for name, statistic in statistics.items()}
     return {name: estimate_of(values[name], drawn[name], len(clusters), keep_replicates) for name in statistics}
 
 
