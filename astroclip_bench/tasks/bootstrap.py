@@ -62,9 +62,9 @@ class Resamples:
         """Return the mean of `values` (n,) in every resample."""
         return self.sum(values) / self.size
 
-    def in_parts(self, statistic: Statistic, part_bytes: int = PART_BYTES) -> Float64:
-        """Return a statistic that needs arrays over resamples and objects, from a few resamples at a time."""
-        width = max(2, part_bytes // (8 * len(self.clusters)))
+    def in_parts(self, statistic: Statistic, part_bytes: int = PART_BYTES, values: int | None = None) -> Float64:
+        """Return a statistic that needs so many `values` a resample, one an object if not said, from a few at a time."""
+        width = max(2, part_bytes // (8 * max(1, len(self.clusters) if values is None else values)))
         starts = range(0, len(self.counts), width)
         return np.concatenate([statistic(Resamples(self.counts[at : at + width], self.clusters)) for at in starts])
 
@@ -151,7 +151,7 @@ def bootstrap(
     if len(pixels) == 0:
         return {name: Estimate(None, None, None, None, 0) for name in statistics}
     found, clusters = np.unique(pixels, return_inverse=True)
-    once = Resamples(np.ones((1, len(found))), clusters)
+    once = Resamples(np.ones((1, 1)), np.zeros(len(clusters), np.int64))
     values = {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
     drawn = {name: np.empty(0) for name in statistics}
     if len(found) > 1:

@@ -143,8 +143,7 @@ def _bias(sample: Sample, resamples: Resamples) -> Float64:
 
 
 def _spearman(sample: Sample, resamples: Resamples) -> Float64:
-    label, prediction = sample.ranks
-    return resamples.in_parts(lambda part: rank_correlation(part, label, prediction))
+    return rank_correlation(resamples, *sample.ranks)
 
 
 def _dz_bias(sample: Sample, resamples: Resamples) -> Float64:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.tasks.bootstrap import Resamples
+from astroclip_bench.tasks.bootstrap import PART_BYTES, Resamples
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
+MOST_VALUES = 2**23
 
 
 def weighted_median(running: Int32, values: Float64) -> Float64:
@@ -113,11 +114,60 @@ class Ranks:
         ranks -= edges[:, -1:]
         return ranks.take(self.run, axis=1).astype(np.float64)
 
+    def among(self, resamples: Resamples) -> Float64:
+        """Return how many more objects of each cluster have a lower value than have a higher one: (n, clusters)."""
+        below = np.zeros((len(self.order) + 1, resamples.counts.shape[1]))
+        below[np.arange(1, len(below)), resamples.clusters[self.order]] = 1
+        below = np.cumsum(below, axis=0, out=below)[self.edges]
+        return np.asarray((below[:-1] + below[1:] - below[-1])[self.run])
+
+    def squares(self, resamples: Resamples) -> Float64:
+        """Return the sum of the squares of what `on` returns, (resamples,): of n distinct ranks (n^3 - n) / 3.
+
+        A run of t equal values counts as one term of t^3.
+        """
+        is_tied = (np.diff(self.edges) > 1)[self.run]
+        sizes = np.bincount(resamples.clusters[~is_tied], minlength=resamples.counts.shape[1])
+        runs, run = np.unique(self.run[is_tied], return_inverse=True)
+        members = np.zeros((len(sizes), len(runs)))
+        np.add.at(members, (resamples.clusters[is_tied], run), 1)
+        tied = resamples.in_parts(lambda part: _cube(part.counts @ members).sum(axis=1), values=len(runs))
+        squares: Float64 = (_cube(resamples.size) - _cube(resamples.counts) @ sizes - tied) / 3
+        return squares
+
+
+def _cube(values: Float64) -> Float64:
+    return values * values * values
+
 
 def rank_correlation(resamples: Resamples, first: Ranks, second: Ranks) -> Float64:
     """Return Spearman's correlation of two lists of values in every resample; NaN where one has equal values alone."""
-    one, other, weights = first.on(resamples), second.on(resamples), resamples.weights
-    weighted_one, weighted_other = weights * one, weights * other
-    variances = np.vecdot(weighted_one, one) * np.vecdot(weighted_other, other)
+    clusters, n = resamples.counts.shape[1], len(resamples.clusters)
+    # Timed: 8 ns an object, or 0.06 ns for each three clusters; and their arrays take 8 bytes for each of both.
+    few = clusters**3 <= 100 * n and clusters * n <= MOST_VALUES
+    covariance = (_covariance_of_clusters if few else _covariance)(resamples, first, second)
+    variances = first.squares(resamples) * second.squares(resamples)
     defined = variances > 0
-    return np.where(defined, np.vecdot(weighted_one, other) / np.sqrt(np.where(defined, variances, 1.0)), np.nan)
+    return np.where(defined, covariance / np.sqrt(np.where(defined, variances, 1.0)), np.nan)
+
+
+def _covariance(resamples: Resamples, first: Ranks, second: Ranks) -> Float64:
+    """Return the sum of the products of two ranks over the objects of every resample."""
+    return resamples.in_parts(lambda part: np.vecdot(part.weights * first.on(part), second.on(part)))
+
+
+def _covariance_of_clusters(resamples: Resamples, first: Ranks, second: Ranks) -> Float64:
+    """Return what `_covariance` does, without looking at objects: it is a cubic form of the clusters' occurrences.
+
+    A rank is a sum over clusters (`Ranks.among`) weighted by how often each occurs, and so is the sum over objects. All
+    numbers are whole, so that both ways give the same to the last bit.
+    """
+    one, other, count = first.among(resamples), second.among(resamples), resamples.counts.shape[1]
+    members = [np.flatnonzero(resamples.clusters == cluster) for cluster in range(count)]
+    form = np.stack([one[rows].T @ other[rows] for rows in members]).reshape(count, count**2)
+
+    def value(part: Resamples) -> Float64:
+        matrices = (part.counts @ form).reshape(-1, count, count)
+        return np.asarray(np.vecdot((matrices @ part.counts[:, :, None])[:, :, 0], part.counts))
+
+    return resamples.in_parts(value, 4 * PART_BYTES, values=count**2)

@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from astroclip_bench.tasks.bootstrap import Resamples, cluster_counts
-from astroclip_bench.tasks.order_statistics import Ranks, median_distance, rank_correlation, weighted_median
+from astroclip_bench.tasks.order_statistics import (
+    Ranks,
+    _covariance,
+    _covariance_of_clusters,
+    median_distance,
+    rank_correlation,
+    weighted_median,
+)
 
 N, CLUSTERS = 101, 13
 WITH_AND_WITHOUT_TIES = pytest.mark.parametrize("decimals", [0, 1, 12])
@@ -49,6 +56,15 @@ def test_ranks_and_their_correlation(decimals: int) -> None:
         np.testing.assert_array_equal(row[rows], 2 * stats.rankdata(values[rows]) - len(rows) - 1)
     expected = [stats.spearmanr(values[rows], others[rows]).statistic for rows in copies]
     np.testing.assert_allclose(rank_correlation(resamples, Ranks.of(values), Ranks.of(others)), expected, rtol=1e-12)
+
+
+@WITH_AND_WITHOUT_TIES
+def test_both_ways_to_a_covariance_give_the_same(decimals: int) -> None:
+    values, resamples, _ = resampled(decimals)
+    ranks = Ranks.of(values), Ranks.of(np.round(values**2, decimals))
+    by_object, by_cluster = (way(resamples, *ranks) for way in (_covariance, _covariance_of_clusters))
+    np.testing.assert_array_equal(by_cluster, by_object)
+    np.testing.assert_array_equal(_covariance(resamples, ranks[0], ranks[0]), ranks[0].squares(resamples))
 
 
 def test_equal_values_have_no_rank_correlation() -> None:
