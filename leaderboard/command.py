@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -164,20 +164,23 @@ def verify_command(
     from leaderboard.verify import open_for_many, verify_submission
 
     datasets = [open_for_many(_open(name)) for name in data]
-    verdicts: list[Verdict] = []
+    verdicts: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
     with progress_bar("verifying", unit="submissions") as report:
         for place, path in enumerate(folders):
-            verdicts.append(verify_submission(path, datasets))
+            verdict = verify_submission(path, datasets)
+            verdicts.append(verdict.to_dict())  # without its scores: a hundred submissions have half a million
+            rows.append(_row(verdict))
             report(place + 1, len(folders))
-    content = [verdict.to_dict() for verdict in verdicts]
     if out is not None:
-        write_json(out, content)
-    typer.echo(json.dumps(content, indent=2) if output is Format.json else _table(verdicts))
-    refused = [verdict for verdict in verdicts if not verdict.passed]
+        write_json(out, verdicts)
+    typer.echo(json.dumps(verdicts, indent=2) if output is Format.json else _table(rows))
+    refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:
-        worst = refused[0].failures[0]
+        worst = next(check for check in refused[0]["checks"] if check["outcome"] == "failed")
         raise UserError(
-            f"{len(refused)} of {len(verdicts)} submissions did not pass, first {refused[0].name}: {worst.name}: {worst.detail}"
+            f"{len(refused)} of {len(verdicts)} submissions did not pass, first {refused[0]['name']}: "
+            f"{worst['name']}: {worst['detail']}"
         )
 
 
@@ -195,16 +198,17 @@ def _made(out: Path) -> Path:
     return out
 
 
-def _table(verdicts: list[Verdict]) -> str:
+def _row(verdict: Verdict) -> list[str]:
+    said = [f"{check.name}: {check.detail}" for check in (*verdict.failures, *verdict.flags)]
+    seen = "-" if verdict.overlap is None else f"{verdict.overlap.share:.1%}"
+    data = "-" if verdict.result is None else _data(verdict.result)
+    outcome = "passed" if verdict.passed else "REFUSED"
+    return [verdict.name, data, outcome, seen, f"{verdict.seconds:.1f}", "\n".join(said)]
+
+
+def _table(rows: list[list[str]]) -> str:
     from tabulate import tabulate
 
-    rows = []
-    for verdict in verdicts:
-        said = [f"{check.name}: {check.detail}" for check in (*verdict.failures, *verdict.flags)]
-        seen = "-" if verdict.overlap is None else f"{verdict.overlap.share:.1%}"
-        data = "-" if verdict.result is None else _data(verdict.result)
-        rows.append([verdict.name, data, "passed" if verdict.passed else "REFUSED", seen, f"{verdict.seconds:.1f}"])
-        rows[-1].append("\n".join(said))
     headers = ["submission", "data", "verdict", "test sky seen", "seconds", "failures and flags"]
     return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 80])
 
