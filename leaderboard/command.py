@@ -63,6 +63,14 @@ def submit_command(
     hub: Annotated[
         str | None, typer.Option(metavar="ORG/DATASET", help="Open a pull request there instead.", show_default=False)
     ] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/DATASET",
+            help="Lay the embeddings there, in a repository of yours, and submit their addresses.",
+            show_default=False,
+        ),
+    ] = None,
     benchmark: Annotated[
         str | None,
         typer.Option(
@@ -77,14 +85,15 @@ def submit_command(
     """Check a result and submit it to the leaderboard.
 
     The embeddings are rounded to float16, scored again, and verified as the board will verify them. Shows what will be
-    sent, then writes the folder into --out, or opens a pull request with --hub. Where the data set is on the Hub, the
-    entry for the model's own repository is written to .eval_results in the working folder.
+    sent, then writes the folder into --out, or opens a pull request with --hub. Embeddings too large for either go to
+    a repository of your own with --embeddings. Where the data set is on the Hub, the entry for the model's own
+    repository is written to .eval_results in the working folder.
 
     \b
     Examples:
       astroclip-bench submit results/my-model--mock-mini.json --model-card card.yaml
       astroclip-bench submit result.json --model-card README.md --model embeddings.parquet --dry-run
-      astroclip-bench submit result.json --model-card README.md --hub org/leaderboard
+      astroclip-bench submit result.json --model-card README.md --hub org/leaderboard --embeddings me/my-vectors
     """  # noqa: D301 - typer reads the backslash
     from astroclip_bench.cli.common import say, slug
     from leaderboard.card import read_card
@@ -97,7 +106,8 @@ def submit_command(
     require_submittable(stated)
     chosen = name or f"{slug(card['name'])}--{slug(stated.dataset['name'])}"
 
-    from leaderboard.submit import keep, prepare, propose, refuse_existing
+    from leaderboard.hub import propose, publish_embeddings
+    from leaderboard.submit import keep, prepare, refuse_existing
 
     if hub is None:
         refuse_existing(out / chosen)
@@ -115,12 +125,17 @@ def submit_command(
         if dry_run:
             say("a dry run: nothing was written or sent")
             return
+        if (hub or embeddings) and not yes:
+            ways = [f"send the embeddings to {embeddings}"] * bool(embeddings) + [
+                f"open a pull request on {hub}"
+            ] * bool(hub)
+            typer.confirm(f"Shall I {' and '.join(ways)}?", abort=True, err=True)
+        if embeddings is not None:
+            say(f"embeddings: {publish_embeddings(prepared, embeddings)}")
         if hub is None:
             say(f"written: {keep(prepared, out)}; next: astroclip-bench leaderboard verify {out / chosen}")
             address = None
         else:
-            if not yes:
-                typer.confirm(f"Open a pull request with this on {hub}?", abort=True, err=True)
             address = propose(prepared, hub, f"Submission: {card['name']} on {stated.dataset['name']}")
             say(f"pull request: {address}")
         known = benchmark or (data if data and is_hub_id(data) else None)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 LARGEST_SHIFT = 0.02
 """How far rounding to float16 may move a primary score, beside its standard error."""
-HUB_FOLDER = "submissions"
 
 
 @dataclass(frozen=True)
@@ -244,36 +243,3 @@ def refuse_existing(place: Path) -> None:
     """
     if place.exists():
         raise StorageError(f"{place} exists", todo="remove it, or give this one another name with --name")
-
-
-def propose(prepared: Prepared, repository: str, title: str) -> str:
-    """Open a pull request with a prepared submission on a data set repository of the Hub, and return its address.
-
-    Raises
-    ------
-    DataError
-        If the Hub refuses or cannot be reached.
-    SubmissionError
-        If the repository has a submission of that name.
-    """
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    from astroclip_bench.datasets.hub_errors import hub_errors
-
-    api, root = HfApi(), f"{HUB_FOLDER}/{prepared.name}"
-    with hub_errors(repository):
-        if api.get_paths_info(repository, [f"{root}/{SUBMISSION_FILE}"], repo_type="dataset"):
-            raise SubmissionError(
-                f"{repository} has a submission {prepared.name!r}", todo="give this one another name with --name"
-            )
-        commit = api.create_commit(
-            repository,
-            [
-                CommitOperationAdd(f"{root}/{path.relative_to(prepared.folder).as_posix()}", path)
-                for path in prepared.files()
-            ],
-            commit_message=title,
-            repo_type="dataset",
-            create_pr=True,
-        )
-    return str(commit.pr_url or commit.commit_url)

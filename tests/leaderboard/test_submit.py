@@ -12,8 +12,9 @@ from submissions import CARD, change_result
 from astroclip_bench.errors import DataError
 from astroclip_bench.results.record import read_result
 from leaderboard.errors import SubmissionError
+from leaderboard.hub import propose, publish_embeddings
 from leaderboard.submission import read_submission
-from leaderboard.submit import Prepared, propose
+from leaderboard.submit import Prepared
 from leaderboard.texts import dump_yaml
 from leaderboard.verify import Verdict
 
@@ -245,6 +246,40 @@ def test_embeddings_are_fetched_from_the_hub_at_a_commit(honest, hub):
         _download(address, len(content) + 1)
     with pytest.raises(DataError, match="no data set org/none"):
         _download(address.replace("org/vectors", "org/none"), len(content))
+
+
+def test_embeddings_in_a_repository_of_ones_own(run, room, survey, evaluated, model, hub):
+    options = ("--model", model, "--hub", "org/board", "--embeddings", "me/vectors", "--yes")
+    outcome = submit(run, room, survey, evaluated, *options)
+    assert outcome.code == 0, outcome.err
+    assert {path for path in hub.files("me/vectors") if path.endswith(".parquet")} == {
+        "toy--tiny/train.parquet",
+        "toy--tiny/test.parquet",
+    }
+    files = {
+        path.removeprefix("submissions/toy--tiny/"): content
+        for path, content in hub.repositories["org/board"].pull_requests[0].items()
+        if path.startswith("submissions/")
+    }
+    assert files.keys() == {"submission.yaml", "result.json"}
+    commit = hub.repositories["me/vectors"].branches["main"][0]
+    entries = yaml.safe_load(files["submission.yaml"])["embeddings"]
+    assert {entry["address"] for entry in entries} == {
+        f"hf://datasets/me/vectors@{commit}/toy--tiny/{split}.parquet" for split in ("train", "test")
+    }
+    place = room / "back" / "toy--tiny"
+    place.mkdir(parents=True)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    assert run("leaderboard", "verify", place, "--data", survey.folder).code == 0
+
+
+def test_embeddings_that_the_hub_refuses_stay_where_they_are(folder, hub):
+    hub.read_only = True
+    with pytest.raises(DataError, match="HTTP 403"):
+        publish_embeddings(Prepared(folder, Verdict("toy"), 0.0), "me/vectors")
+    assert (folder / "embeddings" / "test.parquet").is_file()
+    assert "address" not in (folder / "submission.yaml").read_text()
 
 
 def test_verify_tells_of_every_submission(run, folder, survey, tmp_path):
