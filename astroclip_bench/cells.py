@@ -20,7 +20,7 @@ from astroclip_bench.tasks.task import Task
 
 if TYPE_CHECKING:
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.evaluation import Inputs
+    from astroclip_bench.inputs import Inputs
 
 Pairs = list[tuple[str, str]]
 

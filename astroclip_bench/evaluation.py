@@ -1,26 +1,23 @@
 """One evaluation, from an embedder and a data set to a result record.
 
 The order is fixed: check the embedder, embed the splits (cached), score every task on every ordered modality pair, train
-probes if the suite has any, have the model predict what it predicts itself, and note what the scores are worth. Only this
-module reads the test split.
+probes if the suite has any, have the model predict what it predicts itself, and note what the scores are worth. Nothing
+else reads the test split.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from astroclip_bench.environment import describe_environment
 from astroclip_bench.errors import DataError, ResultError, TaskError
 from astroclip_bench.files import digest_strings
-from astroclip_bench.progress import Progress
+from astroclip_bench.inputs import QUERY_SPLIT, SELECTION_SPLIT, Inputs, ShowProgress, silent, splits_of
 from astroclip_bench.results.outcomes import (
-    OBJECT_COLUMNS,
     CellKey,
     Keep,
     digest_outcomes,
@@ -29,20 +26,15 @@ from astroclip_bench.results.outcomes import (
     write_outcomes,
 )
 from astroclip_bench.results.record import ALL, Result, Score
+from astroclip_bench.score_cells import score_cells
 from astroclip_bench.tasks.registry import all_tasks
-from astroclip_bench.tasks.task import GROUPS, Task
+from astroclip_bench.tasks.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from astroclip_bench.cells import Cell
-    from astroclip_bench.datasets import BenchDataset, SplitView
+    from astroclip_bench.datasets import BenchDataset
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.tasks.rows import Side
-    from astroclip_bench.tasks.searches import RankCounts
     from astroclip_bench.tasks.suites import Suite
 
 DEFAULT_MODEL = "astroclip-mini"
@@ -50,107 +42,6 @@ DEFAULT_DATASET = "mock-mini"
 DEFAULT_SUITE = "zero-shot"
 FLOORS = ("random-projection", "photometry")
 """Built-in embedders whose scores stand beside every other score."""
-
-REFERENCE_SPLIT, SELECTION_SPLIT, QUERY_SPLIT = "train", "validation", "test"
-
-Answer = TypeVar("Answer")
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-
-
-def _silent(what: str) -> AbstractContextManager[Progress]:
-    return nullcontext(lambda done, total: None)
-
-
-@dataclass
-class Inputs:
-    """What every embedder of one evaluation is given: the data, its splits, and how to embed them."""
-
-    dataset: BenchDataset
-    splits: dict[str, SplitView]
-    batch_size: int | Literal["auto"]
-    dtype: str
-    use_cache: bool
-    show_progress: ShowProgress
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the wall time of the block to `timings`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[what] = self.timings.get(what, 0.0) + time.perf_counter() - start
-
-    def modalities(self, embedder: Embedder) -> list[str]:
-        """Return the modalities that the embedder takes, of those that the data set has."""
-        return [name for name in self.dataset.modalities if embedder.info.supports(name)]
-
-    def predicting(self, embedder: Embedder, target: str | None) -> list[str]:
-        """Return the modalities, of those that the data set has, that the embedder itself predicts a label from."""
-        return [name for name in self.dataset.modalities if target in embedder.info.predicts(name)]
-
-    def embed(self, embedder: Embedder, split: str, modality: str) -> Side:
-        """Return the embeddings of a split, from the cache where they are there, with the labels of its rows."""
-        from astroclip_bench.embedders import embed_split
-        from astroclip_bench.tasks.rows import Side
-
-        embeddings = self._ask(embed_split, "embed", embedder, split, modality)
-        shared_by = self.dataset.modalities[modality].shared_by
-        return Side(modality, embeddings.vectors, embeddings.object_ids, self.columns[split], shared_by)
-
-    def embed_prompts(self, embedder: Embedder, task: Task) -> NDArray[np.float32]:
-        """Return the embeddings of a task's prompts, (classes, d)."""
-        import numpy as np
-
-        from astroclip_bench.embedders.embed import embed_arrays
-
-        modality = self.dataset.modalities[task.prompt_modality]
-        texts = np.array(task.prompts, object)
-        return embed_arrays(embedder, dict.fromkeys(modality.columns, texts), modality)
-
-    def predict(self, embedder: Embedder, split: str, modality: str) -> dict[str, NDArray[np.float32]]:
-        """Return what the embedder itself predicts from a modality of a split: target -> (n,)."""
-        from astroclip_bench.embedders import predict_split
-
-        return self._ask(predict_split, "predict", embedder, split, modality)
-
-    def _ask(self, ask: Callable[..., Answer], doing: str, embedder: Embedder, split: str, modality: str) -> Answer:
-        what = f"{doing} {embedder.info.name} {split} {modality}"
-        with self.timed(what), self.show_progress(what) as report:
-            return ask(
-                embedder,
-                self.splits[split],
-                self.dataset.modalities[modality],
-                data_digest=self.dataset.digest,
-                batch_size=self.batch_size,
-                dtype=self.dtype,
-                cache=self.use_cache,
-                progress=report,
-            )
-
-    @cached_property
-    def columns(self) -> dict[str, dict[str, Any]]:
-        """What scoring needs of each split: pixels, labels, and the columns that form groups.
-
-        Objects without a place on the sky are resampled with those that share a view with them, or alone: a negative
-        number, in the place of a pixel, is what they have in common.
-        """
-        shared = {modality.shared_by for modality in self.dataset.modalities.values()}
-        wanted = {"healpix", *shared, *self.dataset.labels, *(grouping.column for grouping in GROUPS.values())}
-        names = [name for name in self.dataset.schema.names if name in wanted]
-        found = {split: {name: view.column(name) for name in names} for split, view in self.splits.items()}
-        for split, columns in found.items():
-            together = next((columns[name] for name in sorted(shared) if name), self.splits[split].object_ids)
-            columns["healpix"] = _clusters(columns["healpix"], together)
-        return found
-
-    @property
-    def queried(self) -> dict[str, Any]:
-        """What the outcomes of each test object are kept with: its id, its pixel, and what it is grouped by."""
-        columns = {**self.columns[QUERY_SPLIT], "object_id": self.splits[QUERY_SPLIT].object_ids}
-        names = dict.fromkeys((*OBJECT_COLUMNS, *(grouping.column for grouping in GROUPS.values())))
-        return {name: columns[name] for name in names if name in columns}
 
 
 def evaluate(
@@ -168,7 +59,7 @@ def evaluate(
     outcomes: Path | str | None = None,
     previous_outcomes: Path | str | None = None,
     use_cache: bool = True,
-    show_progress: ShowProgress = _silent,
+    show_progress: ShowProgress = silent,
 ) -> Result:
     """Score an embedder on a data set.
 
@@ -227,7 +118,7 @@ def evaluate(
 
     protocols = get_suite(suite)
     chosen = protocols.tasks(tasks)
-    inputs = Inputs(dataset, _splits(dataset, limit), batch_size, dtype, use_cache, show_progress)
+    inputs = Inputs(dataset, splits_of(dataset, limit), batch_size, dtype, use_cache, show_progress)
     if not any(embedder.info.takes(name) for name in dataset.modalities):
         raise DataError(
             f"{embedder.info.name} takes {', '.join(embedder.info.inputs)}; "
@@ -272,7 +163,7 @@ def evaluate(
             writer = stack.enter_context(write_outcomes(outcomes, inputs.queried))
             writer.copy(earlier or outcomes, stored & {_key(score) for score in result.scores})
             keep = writer.keep
-        result.scores += _score(embedder, inputs, chosen, protocols, done, keep)
+        result.scores += score_cells(embedder, inputs, chosen, protocols, done, keep)
     result.outcomes = None if outcomes is None else digest_outcomes(outcomes)
     result.floors = _floors(floors, embedder, inputs, chosen, protocols)
     for name, rows in result.floors.items():
@@ -286,28 +177,6 @@ def evaluate(
     result.timings_seconds = {what: round(seconds, 3) for what, seconds in inputs.timings.items()}
     result.created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return result
-
-
-def _splits(dataset: BenchDataset, limit: int | None) -> dict[str, SplitView]:
-    names = (REFERENCE_SPLIT, SELECTION_SPLIT, QUERY_SPLIT)
-    chosen = {name: dataset.splits[name] for name in names if name in dataset.splits}
-    # Without a train split there is still retrieval, among the test objects; without a test split there is nothing.
-    if not {REFERENCE_SPLIT, QUERY_SPLIT} <= chosen.keys() or not chosen[QUERY_SPLIT].rows:
-        raise DataError(
-            f"{dataset.info.name} has no {QUERY_SPLIT} split", todo="build it larger, or from more of the sky"
-        )
-    return chosen if limit is None else {name: view.subsample(limit) for name, view in chosen.items()}
-
-
-def _clusters(healpix: NDArray[np.int64], together: Iterable[str | None]) -> NDArray[np.int64]:
-    """Return the pixels, and where there is none (below 0) a negative number for each value of `together`."""
-    import numpy as np
-
-    unknown = healpix < 0
-    if not unknown.any():
-        return healpix
-    names = [f"row {row}" if name is None else f"name {name}" for row, name in enumerate(together)]
-    return np.where(unknown, -1 - np.unique(names, return_inverse=True)[1], healpix)
 
 
 def _alpha_sources(inputs: Inputs) -> dict[str, str]:
@@ -336,103 +205,6 @@ def _describe_dataset(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _score(
-    embedder: Embedder,
-    inputs: Inputs,
-    tasks: Sequence[Task],
-    suite: Suite,
-    done: set[Any] | None = None,
-    keep: Keep = discard,
-) -> list[Score]:
-    """Score the tasks by every protocol on every modality or pair of them, but for the cells that are done."""
-    from astroclip_bench import cells as possible
-
-    todo = {
-        use: [cell for cell in cells if cell.identity not in (done or ())]
-        for use, cells in possible.find_cells(tasks, embedder, inputs, suite).items()
-    }
-    side = cache(partial(inputs.embed, embedder))
-    zero_shot, few_shot = (
-        [cell for cell in todo["embeddings"] if cell.is_few_shot == is_few_shot] for is_few_shot in (False, True)
-    )
-    scores = _score_embeddings(embedder, inputs, zero_shot, side, keep)
-    scores += _score_few_shot(embedder, inputs, few_shot, side, keep)
-    scores += _score_prompts(embedder, inputs, todo["prompts"], side, keep)
-    return scores + _score_predictions(embedder, inputs, todo["predictions"], keep)
-
-
-def _score_embeddings(
-    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
-) -> list[Score]:
-    """Score embeddings, pair by pair of modalities: what one pair needs is made once."""
-    from astroclip_bench.tasks.scoring import score_pair
-
-    modalities = inputs.modalities(embedder)
-    ranked: RankCounts = {}
-    scores: list[Score] = []
-    for pair in [(one, other) for one in modalities for other in modalities]:
-        reference, query = pair
-        todo = [(cell.task, cell.protocol) for cell in cells if (cell.reference, cell.query) == pair]
-        if not todo:
-            continue
-        train, test = side(REFERENCE_SPLIT, reference), side(QUERY_SPLIT, query)
-        searched = side(QUERY_SPLIT, reference)
-        with inputs.timed(f"score {embedder.info.name}"):
-            scores += score_pair(todo, train, test, searched, ranked, keep)
-    return scores
-
-
-def _score_few_shot(
-    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
-) -> list[Score]:
-    """Score probes trained on embeddings, reference by reference: what is trained on one is asked about every query."""
-    from astroclip_bench.tasks.fewshot import score_reference
-
-    scores: list[Score] = []
-    for reference in dict.fromkeys(cell.reference for cell in cells):
-        asked = [cell for cell in cells if cell.reference == reference]
-        train = side(REFERENCE_SPLIT, reference)
-        names = list(dict.fromkeys(cell.query for cell in asked))
-        queries = {name: side(QUERY_SPLIT, name) for name in names}
-        chooses = SELECTION_SPLIT in inputs.splits and any(cell.uses_validation for cell in asked)
-        selection = {name: side(SELECTION_SPLIT, name) for name in names} if chooses else {}
-        what = f"few-shot {embedder.info.name} {reference}"
-        with inputs.timed(what), inputs.show_progress(what) as report:
-            scores += score_reference(asked, train, queries, selection, report, keep)
-    return scores
-
-
-def _score_prompts(
-    embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], side: Callable[[str, str], Side], keep: Keep
-) -> list[Score]:
-    """Score classes found by the texts that describe them."""
-    from astroclip_bench.tasks.scoring import score_prompts
-
-    scores: list[Score] = []
-    for cell in cells:
-        prompts, test = inputs.embed_prompts(embedder, cell.task), side(QUERY_SPLIT, cell.query)
-        with inputs.timed(f"score {embedder.info.name}"):
-            labels = inputs.columns[REFERENCE_SPLIT]
-            scores += score_prompts(cell.task, cell.protocol, prompts, test, labels, keep)
-    return scores
-
-
-def _score_predictions(embedder: Embedder, inputs: Inputs, cells: Sequence[Cell], keep: Keep) -> list[Score]:
-    """Score what the model itself predicts, from one modality after the other."""
-    from astroclip_bench.tasks.scoring import score_prediction
-
-    predicted: dict[str, dict[str, NDArray[np.float32]]] = {}
-    scores: list[Score] = []
-    for task, protocol, modality, *_ in cells:
-        assert task.target is not None
-        if modality not in predicted:
-            predicted[modality] = inputs.predict(embedder, QUERY_SPLIT, modality)
-        columns = (inputs.columns[REFERENCE_SPLIT], inputs.columns[QUERY_SPLIT])
-        with inputs.timed(f"score {embedder.info.name}"):
-            scores += score_prediction(task, protocol, modality, predicted[modality][task.target], *columns, keep=keep)
-    return scores
-
-
 def _floors(
     names: Sequence[str], embedder: Embedder, inputs: Inputs, tasks: Sequence[Task], suite: Suite
 ) -> dict[str, list[Score]]:
@@ -444,7 +216,7 @@ def _floors(
     for name in names:
         floor = load_embedder(name)
         if floor.info.digest != embedder.info.digest and inputs.modalities(floor):
-            floors[name] = _score(floor, inputs, ungrouped, suite)
+            floors[name] = score_cells(floor, inputs, ungrouped, suite)
     return floors
 
 

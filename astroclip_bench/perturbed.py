@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.datasets.views import Batch
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.evaluation import ShowProgress
+    from astroclip_bench.inputs import ShowProgress
 
 Vectors = NDArray[np.float32]
 

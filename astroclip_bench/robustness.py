@@ -29,7 +29,7 @@ from astroclip_bench.tasks.retrieval import query_scores, retrieval_counts, stat
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.evaluation import ShowProgress
+    from astroclip_bench.inputs import ShowProgress
 
 Rows = NDArray[np.int64]
 Curves = list[dict[str, Any]]

@@ -218,13 +218,13 @@ def test_prompts_tell_classes(dataset, tmp_path):
 def test_prompts_need_the_model_itself(dataset):
     from astroclip_bench.cells import reasons_against
     from astroclip_bench.embedders.stored import StoredEmbeddings
-    from astroclip_bench.evaluation import Inputs, _silent, _splits
+    from astroclip_bench.inputs import Inputs, silent, splits_of
     from astroclip_bench.tasks.suites import get_suite
 
     ids = [name for view in dataset.splits.values() for name in view.object_ids]
     vectors = np.ones((len(ids), 4), np.float32)
     stored = StoredEmbeddings("stored", "ab" * 16, ids, {"image": vectors, "text": vectors})
-    inputs = Inputs(dataset, _splits(dataset, None), "auto", "float32", False, _silent)
+    inputs = Inputs(dataset, splits_of(dataset, None), "auto", "float32", False, silent)
     assert "object-class" in reasons_against([CLASS_TASK], stored, inputs, get_suite("full"))
 
 
@@ -244,14 +244,14 @@ def test_scores_of_shared_captions_are_made_again_from_what_was_kept(dataset, tm
 
 
 def test_objects_without_a_place_on_the_sky_are_resampled_by_proposal():
-    from astroclip_bench.evaluation import _clusters
+    from astroclip_bench.inputs import clusters_of
 
     healpix = np.array([7, -1, -1, -1, -1])
-    found = _clusters(healpix, ["a", "a", "b", None, "a"])
+    found = clusters_of(healpix, ["a", "a", "b", None, "a"])
     assert found[0] == 7
     assert found[1] == found[4] < 0
     assert len(set(found)) == 4
-    assert np.array_equal(_clusters(healpix[:1], ["a"]), [7])
+    assert np.array_equal(clusters_of(healpix[:1], ["a"]), [7])
 
 
 def test_searches_show_one_object_of_a_proposal(dataset):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.evaluation import ShowProgress
+    from astroclip_bench.inputs import ShowProgress
 
 ANALYSIS_VERSION = 1
 SHOWN_PARTS, SHOWN_MEMBERS, SHOWN_OUTLIERS = 8, 8, 16

@@ -17,7 +17,7 @@ from astroclip_bench.records import columns_of_role
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset, SplitView
     from astroclip_bench.embedders import Embedder
-    from astroclip_bench.evaluation import ShowProgress
+    from astroclip_bench.inputs import ShowProgress
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """Modality -> (n, d), the same objects in the same order."""

@@ -151,7 +151,7 @@ def bootstrap(
     if len(pixels) == 0:
         return {name: Estimate(None, None, None, None, 0) for name in statistics}
     found, clusters = np.unique(pixels, return_inverse=True)
-    once = Resamples(np.ones((1, 1)), np.zeros(len(clusters), np.int64))
+    once = Resamples(np.ones((1, len(found))), clusters)
     values = {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
     drawn = {name: np.empty(0) for name in statistics}
     if len(found) > 1:
