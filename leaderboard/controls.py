@@ -41,6 +41,8 @@ class Limits:
     standard_errors: float = 5.0
     copied_share: float = 0.01
     recall_flagged: float = 0.9
+    exact: float = 1e-5
+    exact_share: float = 0.05
 
 
 LIMITS = Limits()
@@ -241,6 +243,32 @@ CONTROLS: Mapping[str, Callable[[Evidence], Found]] = MappingProxyType(
     }
 )
 """Name -> control, in the order in which they run."""
+
+
+OWN_PREDICTIONS = "own predictions"
+
+
+def own_predictions(predictions: Mapping[str, Float64], labels: Mapping[str, Float64]) -> list[Check]:
+    """Look for labels that a model does not predict but knows: no measurement of light hits them to `LIMITS.exact`.
+
+    Parameters
+    ----------
+    predictions
+        What the model predicts of the test objects, (m,) by "label from modality".
+    labels
+        The test objects' labels, (m,) by name, NaN where unknown.
+    """
+    checks = []
+    for name, values in predictions.items():
+        label = labels.get(name.partition(" from ")[0])
+        known = np.zeros(0, bool) if label is None else np.isfinite(label)
+        if label is None or known.sum() < LIMITS.known:
+            continue
+        share = float((np.abs(values - label)[known] <= LIMITS.exact * label[known].std()).mean())
+        if share > LIMITS.exact_share:
+            detail = f"{name}: {share:.0%} are the label to {LIMITS.exact:g} of its spread"
+            checks.append(Check(OWN_PREDICTIONS, "failed", detail))
+    return checks or [Check(OWN_PREDICTIONS, "passed")]
 
 
 def held_out_pixels(pixels: Int64, count: int) -> Mask:

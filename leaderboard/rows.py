@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from astroclip_bench.results.record import Score
     from leaderboard.verify import Verdict
 
-ROW_VERSION = 1
+ROW_VERSION = 2
 
 
 @dataclass(frozen=True)

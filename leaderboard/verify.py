@@ -19,7 +19,7 @@ from astroclip_bench.datasets.views import SplitView
 from astroclip_bench.errors import UserError
 from leaderboard import rescore
 from leaderboard.checks import Check
-from leaderboard.controls import CONTROLS, Evidence, Part, run_controls
+from leaderboard.controls import CONTROLS, OWN_PREDICTIONS, Evidence, Part, own_predictions, run_controls
 from leaderboard.errors import SubmissionError
 from leaderboard.footprint import Overlap, Sky, overlap
 from leaderboard.submission import Submission, fetch, read_submission
@@ -132,7 +132,17 @@ def verify_submission(folder: Path | str, datasets: Sequence[BenchDataset], *, o
     return verdict
 
 
-NAMES = ("form", "state", "data", "embeddings", "scores", *CONTROLS, "training footprint", "declarations")
+NAMES = (
+    "form",
+    "state",
+    "data",
+    "embeddings",
+    "scores",
+    *CONTROLS,
+    OWN_PREDICTIONS,
+    "training footprint",
+    "declarations",
+)
 """The checks, in order."""
 
 
@@ -153,6 +163,7 @@ def _verify(verdict: Verdict, folder: Path, datasets: Sequence[BenchDataset], ou
     verdict.result = found
     columns = {split: _columns(dataset, split, parts) for split in parts}
     verdict.checks += _controls(submission, dataset, parts, columns)
+    verdict.checks += own_predictions(_predictions(submission, parts), columns["test"][0])
     with _check(verdict, "training footprint") as flag:
         verdict.overlap = overlap(submission.card["training_data"], sky_of(dataset))
         if verdict.overlap.objects:
@@ -314,6 +325,14 @@ def _columns(dataset: BenchDataset, split: str, parts: rescore.Parts) -> tuple[M
     return {str(name): values[order] for name, values in found.items() if values.dtype.kind == "f"}, view.column(
         "healpix"
     )[order]
+
+
+def _predictions(submission: Submission, parts: rescore.Parts) -> dict[str, Any]:
+    targets = submission.result.embedder.get("targets", {})
+    named = [(label, modality) for modality, labels in targets.items() for label in labels]
+    found = parts["test"][1]
+    columns = {f"{label} from {modality}": f"predicted_{label}_from_{modality}" for label, modality in named}
+    return {name: found[column].astype(np.float64) for name, column in columns.items() if column in found}
 
 
 def _controls(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from leaderboard import controls
-from leaderboard.controls import CONTROLS, Evidence, Part, held_out_pixels, run_controls
+from leaderboard.controls import CONTROLS, Evidence, Part, held_out_pixels, own_predictions, run_controls
 
 TRAIN, TEST, DIMENSION = 1500, 400, 16
 
@@ -160,3 +160,18 @@ def test_held_out_pixels_are_whole_and_not_all():
         held_out = held_out_pixels(pixels, count)
         assert min(count, 270) <= held_out.sum() < 300
         assert not set(pixels[held_out]) & set(pixels[~held_out])
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "outcome"), [(1, 0, "failed"), (0.1, 1e-7, "failed"), (1, 1e-3, "passed"), (0, 0, "passed")]
+)
+def test_predictions_that_are_the_labels(evidence, share, error, outcome):
+    random = np.random.default_rng(5)
+    label = evidence.test.labels["age"]
+    rows = np.arange(len(label))
+    guess = random.normal(size=len(label))
+    known = np.where(rows < share * len(label), label + error * random.normal(size=len(label)), guess)
+    found = own_predictions({"age from image": np.nan_to_num(known), "colour from image": guess}, evidence.test.labels)
+    assert [check.outcome for check in found] == [outcome]
+    few = {"age": np.where(rows < 90, label, np.nan)}
+    assert [check.outcome for check in own_predictions({"age from image": known}, few)] == ["passed"]

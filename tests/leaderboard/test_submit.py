@@ -106,6 +106,21 @@ def test_predictions_alone(run, room, survey):
     assert json.loads(outcome.out)[0]["passed"]
 
 
+def test_labels_in_the_place_of_predictions_are_refused(run, room, survey):
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    test = survey.splits["test"]
+    known = np.nan_to_num(test.column("redshift"), nan=0.5)
+    pq.write_table(pa.table({"object_id": test.object_ids, "predicted_redshift_from_image": known}), "guess.parquet")
+    assert run("evaluate", "guess.parquet", "--data", survey.folder, "--out", "r.json", "--no-floors").code == 0
+    outcome = submit(run, room, survey, "r.json", "--out", "subs", "--model", "guess.parquet")
+    assert outcome.code == 2
+    assert "own predictions: redshift from image: 100% are the label" in outcome.err
+    assert not (room / "subs" / "toy--tiny").exists()
+
+
 def spoiled(evaluated, room, change):
     content = json.loads(evaluated.read_text())
     change(content)
