@@ -132,6 +132,8 @@ def flags_of(row: Row) -> list[str]:
         found.append("trained on this data set's labels")
     if row.card["labels"]["external"]:
         found.append("trained on labels from elsewhere")
+    if not row.embedder["dimension"]:
+        found.append("self-reported predictions, no embeddings")
     return found
 
 

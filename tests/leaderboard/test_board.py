@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from board_rows import DATASET, make_row, supervised
 from astroclip_bench.errors import StorageError
 from leaderboard.board import make_tables
 from leaderboard.columns import OVERALL, OVERALL_TRACKS
-from leaderboard.pages import board_data, published_table, readme, write_parquet, write_site
+from leaderboard.pages import board_data, flags_of, published_table, readme, write_parquet, write_site
 from leaderboard.rows import read_row, write_row
 
 OTHER = {**DATASET, "name": "another", "digest": "1" * 32, "simulated": False}
@@ -105,6 +106,15 @@ def test_parquet_holds_every_number(tmp_path, rows):
         row for row in content if (row["submission"], row["track"], row["column"]) == ("both", "image", "redshift.r2")
     ]
     assert (one["value"], one["rank"], one["dataset_simulated"]) == (0.8, 1, True)
+
+
+def test_predictions_without_embeddings_are_self_reported(tmp_path, rows):
+    (both,) = [row for row in rows if row.name == "both"]
+    assert not any("self-reported" in flag for flag in flags_of(both))
+    alone = dataclasses.replace(both, embedder={**both.embedder, "dimension": 0, "modalities": []})
+    assert "self-reported predictions, no embeddings" in flags_of(alone)
+    write_site([alone], make_tables([alone]), tmp_path / "site", published_table(), "0")
+    assert "<dt>Embedding</dt><dd>none</dd>" in (tmp_path / "site" / "models" / "both.html").read_text()
 
 
 class Tags(HTMLParser):
