@@ -15,6 +15,7 @@ from astroclip_bench.tasks.bootstrap import PART_BYTES, Resamples
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
+# Of an array over objects and clusters: 64 MB of float64.
 MOST_VALUES = 2**23
 
 
@@ -64,8 +65,8 @@ def _reaching(running: Int32, target: Int32) -> Int64:
 def _distances(running: Int32, values: Float64, centre: Float64, targets: Int32, *, mirrored: bool = False) -> Float64:
     """Return the least distances from the centre to a value above it within which, on both sides, `targets` values lie.
 
-    Both are (m, resamples). Infinite where there is none. If `mirrored`, `values` and `centre` are negated and the values in reverse order, but
-    `running` is as it was.
+    Both are (m, resamples). Infinite where there is none. If `mirrored`, the values are in reverse order and they and the
+    centre negated, but `running` is as it was.
     """
     rows, n = np.arange(len(running)), len(values)
     rounding = 4 * np.spacing(np.abs(values).max())
