@@ -129,7 +129,7 @@ def _track_table(dataset: Mapping[str, Any], rows: Sequence[Row], track: str, pr
         for name in cells
         if ends and not missing[name]
     ]
-    standings = rank(contenders, ends) if contenders else {}
+    standings = rank(contenders, ends)
     shown = {column.key: column.title for column in COLUMNS if any(column.key in found for found in cells.values())}
     because = "" if ends else f"no verified row of {supervised_name(track, dataset)!r} to measure skill by"
     return [

@@ -73,12 +73,14 @@ def rank(contenders: Sequence[Contender], ends: Mapping[str, tuple[float, float]
     skills = {one.name: float(skill_of(one.values, ends)) for one in contenders}
     drawn = {one.name: skill_of(one.replicates, ends) for one in contenders}
     order = sorted(skills, key=lambda name: (-skills[name], name))
+    if not order:
+        return {}
+    lows, highs = np.percentile([drawn[name] for name in order], INTERVAL_PERCENT, axis=1)
     found: dict[str, Standing] = {}
     leader, place = "", 0
-    for number, name in enumerate(order, start=1):
+    for number, (name, low, high) in enumerate(zip(order, lows, highs, strict=True), start=1):
         if not leader or not _ties(drawn[leader], drawn[name]):
             leader, place = name, number
-        low, high = np.percentile(drawn[name], INTERVAL_PERCENT)
         found[name] = Standing(skills[name], float(low), float(high), place)
     return found
 

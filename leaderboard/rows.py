@@ -154,7 +154,8 @@ def read_row(folder: Path, name: str) -> Row | None:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content.pop("row_version", None) != ROW_VERSION:
         return None
-    drawn = pq.read_table(table)
+    with pq.ParquetFile(table, pre_buffer=False) as file:  # of a file so small, half the time of read_table
+        drawn = file.read(use_threads=False)
     if (drawn.schema.metadata or {}).get(b"basis") != content["basis"].encode():
         return None
     content["scores"] = {key: Number(**values) for key, values in content["scores"].items()}
