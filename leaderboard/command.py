@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import errno
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,7 +118,7 @@ def submit_command(
         from astroclip_bench.embedders import load_embedder
 
         embedder = load_embedder(model, dtype=str(stated.options.get("dtype", "float32")))
-    near = Path.cwd() if hub or dry_run else _made(out)
+    near = Path.cwd() if hub or dry_run else _on_the_way(out)
     with prepare(stated, card, _open(data or stated.dataset["name"]), near, name=chosen, embedder=embedder) as prepared:
         typer.echo(_shown(prepared))
         if prepared.verdict.failures:
@@ -205,12 +207,17 @@ def _open(name: str) -> BenchDataset:
     return open_with_progress(name)
 
 
-def _made(out: Path) -> Path:
+def _on_the_way(out: Path) -> Path:
+    """Return the last folder that there is on the way to `out`: a refused submission makes none."""
     from astroclip_bench.files import storage_errors
 
+    found = next(path for path in (out, *out.absolute().parents) if path.exists())
     with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    return out
+        if not found.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(found))
+        if not os.access(found, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(found))
+    return found
 
 
 def _row(verdict: Verdict) -> list[str]:

@@ -264,8 +264,9 @@ def own_predictions(predictions: Mapping[str, Float64], labels: Mapping[str, Flo
         known = np.zeros(0, bool) if label is None else np.isfinite(label)
         if label is None or known.sum() < LIMITS.known:
             continue
-        share = float((np.abs(values - label)[known] <= LIMITS.exact * label[known].std()).mean())
-        if share > LIMITS.exact_share:
+        spread = label[known].std()
+        share = float((np.abs(values - label)[known] <= LIMITS.exact * spread).mean())
+        if spread > 0 and share > LIMITS.exact_share:
             detail = f"{name}: {share:.0%} are the label to {LIMITS.exact:g} of its spread"
             checks.append(Check(OWN_PREDICTIONS, "failed", detail))
     return checks or [Check(OWN_PREDICTIONS, "passed")]

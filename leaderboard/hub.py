@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from astroclip_bench.datasets.hub_errors import hub_errors
 from leaderboard.errors import SubmissionError
-from leaderboard.submission import EMBEDDINGS_FOLDER, SUBMISSION_FILE, read_submission
+from leaderboard.submission import EMBEDDINGS_FOLDER, SUBMISSION_FILE, VectorFile
 from leaderboard.texts import MAX_YAML_BYTES, dump_yaml, parse_yaml, read_bytes, require_schema
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def publish_embeddings(prepared: Prepared, repository: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
-    files = read_submission(prepared.folder).files
     where = prepared.folder / SUBMISSION_FILE
     content = parse_yaml(read_bytes(where, MAX_YAML_BYTES), str(where))
     with hub_errors(repository):
@@ -43,8 +42,10 @@ def publish_embeddings(prepared: Prepared, repository: str) -> str:
         commit = api.create_commit(
             repository,
             [
-                CommitOperationAdd(f"{prepared.name}/{split}.parquet", prepared.folder / file.path)
-                for split, file in files.items()
+                CommitOperationAdd(
+                    f"{prepared.name}/{entry['split']}.parquet", prepared.folder / VectorFile(**entry).path
+                )
+                for entry in content["embeddings"]
             ],
             commit_message=f"Embeddings of {prepared.name}",
             repo_type="dataset",

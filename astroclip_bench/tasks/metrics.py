@@ -29,7 +29,6 @@ from astroclip_bench.tasks.order_statistics import Ranks, median_distance, rank_
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-Int32 = NDArray[np.int32]
 
 NMAD_TO_SIGMA = 1.4826  # of a normal distribution
 SEED_SPREAD = "_seed_sd"

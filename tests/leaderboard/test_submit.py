@@ -118,7 +118,15 @@ def test_labels_in_the_place_of_predictions_are_refused(run, room, survey):
     outcome = submit(run, room, survey, "r.json", "--out", "subs", "--model", "guess.parquet")
     assert outcome.code == 2
     assert "own predictions: redshift from image: 100% are the label" in outcome.err
-    assert not (room / "subs" / "toy--tiny").exists()
+    assert not (room / "subs").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_found_before_the_work(run, room, survey, evaluated, model):
+    (room / "file").write_text("")
+    outcome = submit(run, room, survey, evaluated, "--model", model, "--out", "file/subs")
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "What will be sent" not in outcome.out
 
 
 def spoiled(evaluated, room, change):
