@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from astroclip_bench.errors import DataError
+from astroclip_bench.files import storage_errors
 from astroclip_bench.records import N_WAVELENGTH, WAVELENGTH_START_ANGSTROM, WAVELENGTH_STEP_ANGSTROM
-from dataset_builders.fits import named_hdu, native
+from dataset_builders.fits import named_hdu, native, open_fits
 
 NAMES = ("B", "R", "Z")
 GRID_TOLERANCE_ANGSTROM = 1e-3
@@ -160,8 +162,67 @@ def _weights_of_matrix(ivar: FloatArray) -> FloatArray:
     return np.stack([np.roll(ivar.astype(float), middle - d, axis=1) for d in range(N_DIAGONALS)], axis=1)
 
 
-def stored_arms(hdus: Any, path: Path, resolution: bool) -> list[Arm]:
+class StoredImage(NamedTuple):
+    """Where the values of an image lie in its file, in bytes, their type as stored, and their shape."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def view(self, file: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Return the image as a view of the bytes of its file."""
+        size = self.dtype.itemsize * math.prod(self.shape)
+        return file[self.offset : self.offset + size].view(self.dtype).reshape(self.shape)
+
+
+class StoredArm(NamedTuple):
+    """Where an arm lies in its file; `resolution` is None where it is not asked for."""
+
+    start: int
+    flux: StoredImage
+    ivar: StoredImage
+    mask: StoredImage
+    mask_zero: int
+    resolution: StoredImage | None
+
+    @property
+    def stop(self) -> int:
+        """Return the first pixel of the common grid after the arm."""
+        return self.start + self.flux.shape[1]
+
+    def view(self, file: npt.NDArray[np.uint8]) -> Arm:
+        """Return the arm as views of the bytes of its file."""
+        flux, ivar, mask = (image.view(file) for image in (self.flux, self.ivar, self.mask))
+        matrix = None if self.resolution is None else self.resolution.view(file)
+        return Arm(self.start, flux, ivar, mask, self.mask_zero, matrix)
+
+
+def mapped_arms(path: Path, resolution: bool) -> list[Arm]:
     """Return the three arms of a coadd file, in order of wavelength, mapped into memory: nothing is read yet.
+
+    Headers are read once and then remembered, while size and time of the file stay the same: a build asks for the
+    spectra of a file in several batches, and its headers take as long to read as a quarter of its spectra.
+
+    Raises
+    ------
+    DataError, StorageError
+        As `stored_arms` and `open_fits`.
+    """
+    with storage_errors(path):
+        state = path.stat()
+        file = np.asarray(np.memmap(path, np.uint8, "r")) if state.st_size else np.empty(0, np.uint8)
+    return [arm.view(file) for arm in remembered_arms(path, state.st_size, state.st_mtime_ns, resolution)]
+
+
+@lru_cache(maxsize=1024)
+def remembered_arms(path: Path, _size: int, _mtime_ns: int, resolution: bool) -> list[StoredArm]:
+    """Return `stored_arms` of a file; its size and time tell one state of it from another."""
+    with open_fits(path) as hdus:
+        return stored_arms(hdus, path, resolution)
+
+
+def stored_arms(hdus: Any, path: Path, resolution: bool) -> list[StoredArm]:
+    """Return where the three arms of a coadd file lie, in order of wavelength.
 
     Raises
     ------
@@ -180,17 +241,17 @@ def stored_arms(hdus: Any, path: Path, resolution: bool) -> list[Arm]:
     for name in NAMES:
         wavelength = native(image(f"{name}_WAVELENGTH").data)
         shape = (count, len(wavelength))
-        flux, ivar, mask = (_mapped(image(f"{name}_{kind}"), shape, path) for kind in ("FLUX", "IVAR", "MASK"))
+        flux, ivar, mask = (_stored(image(f"{name}_{kind}"), shape, path) for kind in ("FLUX", "IVAR", "MASK"))
         for kind, unit in UNITS.items():
             _check_unit(image(f"{name}_{kind}"), unit, path)
-        matrix = _mapped(image(f"{name}_RESOLUTION"), (count, N_DIAGONALS, shape[1]), path) if resolution else None
+        matrix = _stored(image(f"{name}_RESOLUTION"), (count, N_DIAGONALS, shape[1]), path) if resolution else None
         mask_zero = image(f"{name}_MASK").header.get("BZERO", 0)
-        arms.append(Arm(_first_pixel(wavelength, name, path), flux, ivar, mask, mask_zero, matrix))
+        arms.append(StoredArm(_first_pixel(wavelength, name, path), flux, ivar, mask, mask_zero, matrix))
     _check_coverage(arms, path)
     return arms
 
 
-def _check_coverage(arms: Sequence[Arm], path: Path) -> None:
+def _check_coverage(arms: Sequence[StoredArm], path: Path) -> None:
     """Check that the arms fill the grid: pixels of none of them would never be written."""
     gaps = [right.start - left.stop for left, right in pairwise(arms)]
     if arms[0].start != 0 or arms[-1].stop != N_WAVELENGTH or max(gaps) > 0:
@@ -198,8 +259,8 @@ def _check_coverage(arms: Sequence[Arm], path: Path) -> None:
         raise DataError(f"{path}: {found} of the common grid", f"every pixel from 0 to {N_WAVELENGTH - 1} in an arm")
 
 
-def _mapped(hdu: Any, shape: tuple[int, ...], path: Path) -> npt.NDArray[Any]:
-    """Return the image as it lies in the file; astropy would read and scale the whole of one with BZERO."""
+def _stored(hdu: Any, shape: tuple[int, ...], path: Path) -> StoredImage:
+    """Return where the image lies in the file; astropy would read and scale the whole of one with BZERO."""
     from astropy.io.fits.hdu.image import BITPIX2DTYPE
 
     if hdu.shape != shape:
@@ -208,7 +269,7 @@ def _mapped(hdu: Any, shape: tuple[int, ...], path: Path) -> npt.NDArray[Any]:
     if scale != 1 or zero not in ((0, UNSIGNED_ZERO) if hdu.header["BITPIX"] == 32 else (0,)):
         raise DataError(f"{path}: {hdu.name} is scaled (BSCALE {scale}, BZERO {zero})", "values stored as they are")
     dtype = np.dtype(BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
-    return np.asarray(np.memmap(path, dtype, "r", hdu.fileinfo()["datLoc"], shape))
+    return StoredImage(hdu.fileinfo()["datLoc"], dtype, shape)
 
 
 def _first_pixel(wavelength: npt.NDArray[np.float64], name: str, path: Path) -> int:

@@ -18,7 +18,7 @@ from astroclip_bench.errors import DataError
 from astroclip_bench.records import WAVELENGTH_STEP_ANGSTROM
 from dataset_builders.fits import named_hdu, open_fits, table_column
 from dataset_builders.selection import drop_by_reason
-from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms, stored_arms
+from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms, mapped_arms, stored_arms
 from dataset_builders.upstream.desi_redshift import Group, read_redrock, read_zcatalog, redshifts_of
 from dataset_builders.upstream.reader import GOOD, Index, Payload, list_files
 
@@ -161,8 +161,7 @@ class DesiCoadds:
         ordered = np.asarray(rows)[order]
         spectra = Spectra.empty(len(rows), self.resolution)
         extremes = np.empty((len(rows), 3))
-        with open_fits(path) as hdus:
-            stored = stored_arms(hdus, path, self.resolution)
+        stored = mapped_arms(path, self.resolution)
         for first in range(0, int(ordered.max(initial=-1)) + 1, BLOCK_ROWS):
             begin, end = np.searchsorted(ordered, [first, first + BLOCK_ROWS])
             if begin == end:

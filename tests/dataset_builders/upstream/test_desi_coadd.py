@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from desi_files import ARMS, fibermap, random_arms, redshift_table, write_coadd, write_table
 
-from astroclip_bench.errors import DataError
+from astroclip_bench.errors import DataError, StorageError
+from dataset_builders.upstream import desi_arms
 from dataset_builders.upstream.desi_coadd import CUTS, DesiCoadds
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -379,6 +380,29 @@ def test_damaged_and_absent_files_are_refused(tmp_path):
     path.rename(tmp_path / "coadd-sv3-bright-10016.fits.gz")
     with pytest.raises(DataError, match=r"no file coadd-\*.fits in it or below"):
         DesiCoadds(tmp_path).files()
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path):
+    """Headers are remembered between the batches of a build, but not those of another file in the same place."""
+    path = write_coadd(tmp_path / NAME, fibermap(TARGETS), random_arms(5))
+    reader = DesiCoadds(path, redshifts="none")
+    before = reader.load(path, np.arange(5)).columns["flux"]
+    path.unlink()
+    write_coadd(path, fibermap([*TARGETS, 7]), random_arms(6, seed=1), backwards=True)
+    after = reader.load(path, np.arange(6)).columns["flux"]
+    assert after.shape == (6, 7781)
+    assert not np.array_equal(after[:5], before)
+    desi_arms.remembered_arms.cache_clear()
+    np.testing.assert_array_equal(after, DesiCoadds(path, redshifts="none").load(path, np.arange(6)).columns["flux"])
+    path.write_bytes(path.read_bytes()[:-100_000])
+    with pytest.raises(DataError, match=rf"{NAME}: (truncated|not a readable FITS file)"):
+        reader.load(path, np.arange(5))
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"{NAME}: not a readable FITS file"):
+        reader.load(path, np.arange(5))
+    path.unlink()
+    with pytest.raises(StorageError, match=NAME):
+        reader.load(path, np.arange(5))
 
 
 def test_compressed_files_are_refused(tmp_path):
