@@ -79,13 +79,11 @@ class Evidence:
         return {name: _search(self.train.vectors[name], found) for name, found in self.test.vectors.items()}
 
 
-def run_controls(evidence: Evidence) -> list[Check]:
-    """Return what every control says, one check or more for each."""
-    checks = []
+def run_controls(evidence: Evidence) -> Iterator[Check]:
+    """Yield what every control says, one check or more for each."""
     for name, control in CONTROLS.items():
         found = list(control(evidence))
-        checks += [Check(name, outcome, detail) for outcome, detail in found] or [Check(name, "passed")]
-    return checks
+        yield from [Check(name, outcome, detail) for outcome, detail in found] or [Check(name, "passed")]
 
 
 Found = Iterator[tuple[Outcome, str]]

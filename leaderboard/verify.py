@@ -6,7 +6,7 @@ No code of the submission runs, and nothing that it names is opened: the data se
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -126,8 +126,12 @@ def verify_submission(folder: Path | str, datasets: Sequence[BenchDataset], *, o
     try:
         _verify(verdict, Path(folder), datasets, outcomes)
     except _RefusedError:
-        made = {check.name for check in verdict.checks}
-        verdict.checks += [Check(name, "not made") for name in NAMES if name not in made]
+        pass
+    except Exception as error:  # one submission, whatever it holds, does not end the verification of the others
+        text = " ".join(str(error).split())[:200]
+        name = _not_made(verdict)[0]
+        verdict.checks.append(Check(name, "failed", f"it cannot be verified: {type(error).__name__}: {text}"))
+    verdict.checks += [Check(name, "not made") for name in _not_made(verdict)]
     verdict.seconds = time.perf_counter() - start
     return verdict
 
@@ -146,6 +150,11 @@ NAMES = (
 """The checks, in order."""
 
 
+def _not_made(verdict: Verdict) -> list[str]:
+    made = {check.name for check in verdict.checks}
+    return [name for name in NAMES if name not in made]
+
+
 def _verify(verdict: Verdict, folder: Path, datasets: Sequence[BenchDataset], outcomes: Path | None) -> None:
     with _check(verdict, "form"):
         submission = verdict.submission = read_submission(folder)
@@ -162,7 +171,8 @@ def _verify(verdict: Verdict, folder: Path, datasets: Sequence[BenchDataset], ou
         compare(stated, found)
     verdict.result = found
     columns = {split: _columns(dataset, split, parts) for split in parts}
-    verdict.checks += _controls(submission, dataset, parts, columns)
+    for check in _controls(submission, dataset, parts, columns):
+        verdict.checks.append(check)
     verdict.checks += own_predictions(_predictions(submission, parts), columns["test"][0])
     with _check(verdict, "training footprint") as flag:
         verdict.overlap = overlap(submission.card["training_data"], sky_of(dataset))
@@ -181,10 +191,6 @@ def _check(verdict: Verdict, name: str) -> Iterator[Callable[[str], None]]:
         yield flags.append
     except UserError as error:
         verdict.checks.append(Check(name, "failed", str(error)))
-        raise _RefusedError from error
-    except Exception as error:  # one submission, whatever it holds, does not end the verification of the others
-        text = " ".join(str(error).split())[:200]
-        verdict.checks.append(Check(name, "failed", f"it cannot be verified: {type(error).__name__}: {text}"))
         raise _RefusedError from error
     verdict.checks.append(Check(name, "flagged" if flags else "passed", "; ".join(flags)))
 
@@ -337,7 +343,7 @@ def _predictions(submission: Submission, parts: rescore.Parts) -> dict[str, Any]
 
 def _controls(
     submission: Submission, dataset: BenchDataset, parts: rescore.Parts, columns: Mapping[str, tuple[Any, Any]]
-) -> list[Check]:
+) -> Iterable[Check]:
     if "train" not in parts:
         return [Check(name, "passed", "no embeddings to look at") for name in CONTROLS]
     modalities = rescore.layouts(submission.result, dataset)["train"].modalities

@@ -53,7 +53,7 @@ def with_both(evidence, function):
 
 
 def test_honest_embeddings_pass_every_control(evidence):
-    checks = run_controls(evidence)
+    checks = list(run_controls(evidence))
     assert [check.name for check in checks] == list(CONTROLS)
     assert {check.outcome for check in checks} == {"passed"}
 

@@ -292,6 +292,19 @@ def test_an_error_that_nobody_foresaw_refuses_one_submission_alone(folder, hones
     assert verify_submission(honest, [survey]).passed
 
 
+def test_an_error_within_a_control_fails_that_control_alone(folder, survey, monkeypatch):
+    from leaderboard import controls
+
+    monkeypatch.setattr(controls, "_rank_correlations", lambda vectors, labels: 1 / 0)
+    verdict = verify_submission(folder, [survey])
+    outcomes = {check.name: check.outcome for check in verdict.checks}
+    place = list(outcomes).index("single dimensions")
+    assert list(outcomes.values())[:place] == ["passed"] * place
+    assert "ZeroDivisionError" in verdict.checks[place].detail
+    assert set(list(outcomes.values())[place + 1 :]) == {"not made"}
+    assert not verdict.passed
+
+
 def test_data_that_the_verifier_has_not_is_not_opened(folder, survey):
     change_result(folder, lambda content: content["dataset"].update(name="../../somewhere"))
     assert the_only_failure(folder, survey).name == "data"
