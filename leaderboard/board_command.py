@@ -22,6 +22,7 @@ def build_command(
     folder: Annotated[Path, typer.Argument(help="Folder of submissions.")] = DEFAULT_FOLDER,
     data: DataOption = ["mock-mini"],  # noqa: B006 - typer reads it and changes nothing
     out: Annotated[Path, typer.Option(help="Folder of README.md, board.parquet, rows/ and site/.")] = OUT,
+    workers: Annotated[int, typer.Option(help="Processes to verify in, about 1 GB each.")] = 1,
 ) -> None:
     """Make the board of all submissions: Markdown, Parquet, and a static site.
 
@@ -32,6 +33,7 @@ def build_command(
     Examples:
       astroclip-bench leaderboard build
       astroclip-bench leaderboard build submissions --data mock-mini --data ./desi_legacy --out board
+      astroclip-bench leaderboard build --workers 4
     """  # noqa: D301 - typer reads the backslash
     from astroclip_bench.cli.common import open_with_progress, say
     from leaderboard.build import ROWS, SITE, build_board, collect_rows
@@ -40,7 +42,7 @@ def build_command(
     def opened() -> list[BenchDataset]:
         return [open_for_many(open_with_progress(name)) for name in data]
 
-    rows = collect_rows(folder, out / ROWS, opened, say)
+    rows = collect_rows(folder, out / ROWS, opened, say, workers)
     build_board(rows, out)
     passed = sum(row.verdict["passed"] for row in rows)
     typer.echo(f"{passed} submissions on the board, {len(rows) - passed} refused: {out / SITE / 'index.html'}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroclip_bench import __version__
 from astroclip_bench.files import atomic_path
 from leaderboard.board import make_tables
+from leaderboard.many import each
 from leaderboard.pages import README, published_table, readme, write_parquet, write_site
 from leaderboard.replicates import replicates_of
 from leaderboard.rows import Row, basis_of, make_row, read_row, write_row
@@ -24,44 +26,61 @@ Opener = Callable[[], Sequence["BenchDataset"]]
 
 
 def collect_rows(
-    submissions: Path, rows: Path, open_datasets: Opener, say: Callable[[str], None] = lambda text: None
+    submissions: Path,
+    rows: Path,
+    open_datasets: Opener,
+    say: Callable[[str], None] = lambda text: None,
+    workers: int = 1,
 ) -> list[Row]:
     """Return the row of every submission, verified now where there is none of its present state.
 
     Parameters
     ----------
     submissions, rows
-        Folder of submissions, and of what is kept of them.
+        Folder of submissions, and of what is kept of them: each row as soon as it is made.
     open_datasets
         Gives the verifier's data sets; asked once, if something must be verified.
     say
         Takes a line for each verification.
+    workers
+        Processes to verify in.
     """
-    found: list[Row] = []
-    datasets: Sequence[BenchDataset] | None = None
-    for folder in list_submissions(submissions):
-        basis = basis_of(folder, __version__)
-        row = read_row(rows, folder.name)
-        if row is None or row.basis != basis:
-            datasets = open_datasets() if datasets is None else datasets
-            row = _verified(folder, basis, datasets, say)
-            if row is None:
-                continue
-            write_row(row, rows)
-        found.append(row)
-    return found
+    folders = list_submissions(submissions)
+    bases = [basis_of(folder, __version__) for folder in folders]
+    found = [read_row(rows, folder.name) for folder in folders]
+    missing = [
+        number for number, (row, basis) in enumerate(zip(found, bases, strict=True)) if not row or row.basis != basis
+    ]
+    if missing:
+        task = _Verification(tuple(folders), tuple(bases), open_datasets(), rows)
+        for number, line, row in each(task, missing, workers):
+            found[number] = row
+            say(line)
+    return [row for row in found if row is not None]
 
 
-def _verified(folder: Path, basis: str, datasets: Sequence[BenchDataset], say: Callable[[str], None]) -> Row | None:
-    with tempfile.TemporaryDirectory() as scratch:
-        outcomes = Path(scratch) / "outcomes.parquet"
-        verdict = verify_submission(folder, datasets, outcomes=outcomes)
-        reasons = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
-        say(f"{verdict.name}: {'verified' if verdict.passed else f'refused ({reasons})'}, {verdict.seconds:.1f} s")
-        if verdict.submission is None:
-            return None
-        drawn = replicates_of(verdict.result, outcomes) if verdict.passed and verdict.result else {}
-        return make_row(verdict, basis, drawn)
+@dataclass(frozen=True)
+class _Verification:
+    """Called with the number of a submission: verifies it, writes its row, and returns it with a line that says so."""
+
+    folders: tuple[Path, ...]
+    bases: tuple[str, ...]
+    datasets: Sequence[BenchDataset]
+    rows: Path
+
+    def __call__(self, number: int, tick: Callable[[int], None]) -> tuple[int, str, Row | None]:
+        with tempfile.TemporaryDirectory() as scratch:
+            outcomes = Path(scratch) / "outcomes.parquet"
+            verdict = verify_submission(self.folders[number], self.datasets, outcomes=outcomes)
+            reasons = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
+            outcome = "verified" if verdict.passed else f"refused ({reasons})"
+            line = f"{verdict.name}: {outcome}, {verdict.seconds:.1f} s"
+            if verdict.submission is None:
+                return number, line, None
+            drawn = replicates_of(verdict.result, outcomes) if verdict.passed and verdict.result else {}
+            row = make_row(verdict, self.bases[number], drawn)
+        write_row(row, self.rows)
+        return number, line, row
 
 
 def build_board(rows: Sequence[Row], out: Path) -> None:

@@ -6,6 +6,7 @@ import enum
 import errno
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +18,7 @@ from leaderboard.submission import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
-    from astroclip_bench.results.record import Result
     from leaderboard.submit import Prepared
-    from leaderboard.verify import Verdict
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -157,8 +156,13 @@ def verify_command(
     ] = [DATA],  # noqa: B006 - typer reads it and changes nothing
     output: Annotated[Format, typer.Option("--format", help="What standard output gets.")] = Format.table,
     out: Annotated[
-        Path | None, typer.Option(help="File to write all verdicts to, as JSON.", show_default=False)
+        Path | None,
+        typer.Option(help="File of the verdicts, as JSON, written after each submission.", show_default=False),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the verdicts in --out of all that has not changed since.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes to verify in, about 1 GB each.")] = 1,
 ) -> None:
     """Recompute every score of submissions from their embeddings.
 
@@ -171,27 +175,22 @@ def verify_command(
       astroclip-bench leaderboard verify
       astroclip-bench leaderboard verify leaderboard/submissions/my-model--mock-mini
       astroclip-bench leaderboard verify DIR --data mock-mini --data ./desi_legacy --out verdicts.json
+      astroclip-bench leaderboard verify DIR --out verdicts.json --resume --workers 4
     """  # noqa: D301 - typer reads the backslash
     from leaderboard.submission import list_submissions
 
+    if resume and out is None:
+        raise UserError("--resume without --out", "the file of the verdicts to go on from", "add --out FILE")
     folders = list_submissions(folder)
 
-    from astroclip_bench.files import write_json
     from astroclip_bench.progress import progress_bar
-    from leaderboard.verify import open_for_many, verify_submission
+    from leaderboard.many import verify_all
+    from leaderboard.verify import open_for_many
 
     datasets = [open_for_many(_open(name)) for name in data]
-    verdicts: list[dict[str, Any]] = []
-    rows: list[list[str]] = []
     with progress_bar("verifying", unit="submissions") as report:
-        for place, path in enumerate(folders):
-            verdict = verify_submission(path, datasets)
-            verdicts.append(verdict.to_dict())  # without its scores: a hundred submissions have half a million
-            rows.append(_row(verdict))
-            report(place + 1, len(folders))
-    if out is not None:
-        write_json(out, verdicts)
-    typer.echo(json.dumps(verdicts, indent=2) if output is Format.json else _table(rows))
+        verdicts = verify_all(folders, datasets, out=out, resume=resume, workers=workers, progress=report)
+    typer.echo(json.dumps(verdicts, indent=2) if output is Format.json else _table(verdicts))
     refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:
         worst = next(check for check in refused[0]["checks"] if check["outcome"] == "failed")
@@ -220,25 +219,25 @@ def _on_the_way(out: Path) -> Path:
     return found
 
 
-def _row(verdict: Verdict) -> list[str]:
-    said = [f"{check.name}: {check.detail}" for check in (*verdict.failures, *verdict.flags)]
-    seen = "-" if verdict.overlap is None else f"{verdict.overlap.share:.1%}"
-    data = "-" if verdict.result is None else _data(verdict.result)
-    outcome = "passed" if verdict.passed else "REFUSED"
-    return [verdict.name, data, outcome, seen, f"{verdict.seconds:.1f}", "\n".join(said)]
+def _row(verdict: dict[str, Any]) -> list[str]:
+    checks = sorted(verdict["checks"], key=lambda check: check["outcome"] != "failed")
+    said = [f"{check['name']}: {check['detail']}" for check in checks if check["outcome"] in ("failed", "flagged")]
+    seen = "-" if verdict["overlap"] is None else f"{verdict['overlap']['share']:.1%}"
+    data = "-" if verdict["dataset"] is None else _data(verdict["dataset"])
+    outcome = "passed" if verdict["passed"] else "REFUSED"
+    return [verdict["name"], data, outcome, seen, f"{verdict['seconds']:.1f}", "\n".join(said)]
 
 
-def _table(rows: list[list[str]]) -> str:
+def _table(verdicts: list[dict[str, Any]]) -> str:
     from tabulate import tabulate
 
     headers = ["submission", "data", "verdict", "test sky seen", "seconds", "failures and flags"]
+    rows = [_row(verdict) for verdict in verdicts]
     return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 80])
 
 
-def _data(result: Result) -> str:
-    return (
-        f"{result.dataset['name']} {result.dataset['version']}{' (SIMULATED)' if result.dataset['simulated'] else ''}"
-    )
+def _data(dataset: Mapping[str, Any]) -> str:
+    return f"{dataset['name']} {dataset['version']}{' (SIMULATED)' if dataset['simulated'] else ''}"
 
 
 def _shown(prepared: Prepared) -> str:
@@ -259,7 +258,7 @@ def _shown(prepared: Prepared) -> str:
             for score in primary_scores(result)
             if score.value is not None
         ]
-        headers = ["task", "protocol", "metric", "reference -> query", _data(result)]
+        headers = ["task", "protocol", "metric", "reference -> query", _data(result.dataset)]
         parts += [tabulate(scores, headers=headers, tablefmt="simple", disable_numparse=True), ""]
         parts.append(f"Rounding to float16 moved primary scores by at most {prepared.shift:.2g}.")
     if prepared.verdict.overlap is not None:
