@@ -86,7 +86,8 @@ class _Verification:
 def build_board(rows: Sequence[Row], out: Path) -> None:
     """Write README.md, board.parquet and site/ to a folder."""
     tables, published = make_tables(rows), published_table()
+    markdown = readme(rows, tables, published)
     with atomic_path(out / README) as temporary:
-        temporary.write_text(readme(rows, tables, published), encoding="utf-8")
+        temporary.write_text(markdown, encoding="utf-8")
     write_parquet(tables, out / PARQUET)
-    write_site(rows, tables, out / SITE, published, __version__)
+    write_site(rows, tables, out / SITE, published, markdown, __version__)

@@ -67,7 +67,12 @@ def _resource(name: str) -> str:
 
 
 def write_site(
-    rows: Sequence[Row], tables: Sequence[Table], folder: Path, published: Mapping[str, Any], version: str
+    rows: Sequence[Row],
+    tables: Sequence[Table],
+    folder: Path,
+    published: Mapping[str, Any],
+    markdown: str,
+    version: str,
 ) -> None:
     """Write the site: index.html with its data, and a page for each submission.
 
@@ -77,6 +82,8 @@ def write_site(
         Holds the site and nothing else: an earlier site there is replaced, anything else is left and refused.
     published
         ``caption``, ``headings`` and ``rows`` of the figures of others.
+    markdown
+        The board as Markdown: the text of the Space's card.
     """
     environment = _environment()
     common = {"built": datetime.now(UTC).strftime("%Y-%m-%d"), "version": version}
@@ -95,7 +102,7 @@ def write_site(
             (temporary / name).write_text(_resource(name), encoding="utf-8")
         (temporary / "index.html").write_text(index, encoding="utf-8")
         (temporary / DATA).write_text(f"window.BOARD = {_script_json(board_data(rows, tables))};\n", encoding="utf-8")
-        (temporary / README).write_text(space_card() + readme(rows, tables, published), encoding="utf-8")
+        (temporary / README).write_text(space_card() + markdown, encoding="utf-8")
         for row in rows:
             if row.verdict["passed"]:
                 text = page.render(root="../", **common, **_page(row, places.get(row.name, [])))

@@ -113,7 +113,7 @@ def test_predictions_without_embeddings_are_self_reported(tmp_path, rows):
     assert not any("self-reported" in flag for flag in flags_of(both))
     alone = dataclasses.replace(both, embedder={**both.embedder, "dimension": 0, "modalities": []})
     assert "self-reported predictions, no embeddings" in flags_of(alone)
-    write_site([alone], make_tables([alone]), tmp_path / "site", published_table(), "0")
+    write_site([alone], make_tables([alone]), tmp_path / "site", published_table(), "the board", "0")
     assert "<dt>Embedding</dt><dd>none</dd>" in (tmp_path / "site" / "models" / "both.html").read_text()
 
 
@@ -130,7 +130,7 @@ class Tags(HTMLParser):
 
 
 def test_pages_load_nothing_from_elsewhere_and_run_nothing_of_a_submission(tmp_path, rows):
-    write_site(rows, make_tables(rows), tmp_path / "site", published_table(), "0")
+    write_site(rows, make_tables(rows), tmp_path / "site", published_table(), "the board", "0")
     pages = sorted((tmp_path / "site").rglob("*.html"))
     assert [page.stem for page in pages if page.parent.name == "models"] == sorted(
         row.name for row in rows if row.name != "refused"
@@ -155,12 +155,12 @@ def test_pages_load_nothing_from_elsewhere_and_run_nothing_of_a_submission(tmp_p
 
 def test_a_site_is_replaced_and_nothing_else_is(tmp_path, rows):
     for _ in range(2):
-        write_site(rows[:3], make_tables(rows[:3]), tmp_path / "site", published_table(), "0")
+        write_site(rows[:3], make_tables(rows[:3]), tmp_path / "site", published_table(), "the board", "0")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("ten years")
     with pytest.raises(StorageError):
-        write_site(rows, make_tables(rows), mine, published_table(), "0")
+        write_site(rows, make_tables(rows), mine, published_table(), "the board", "0")
     assert (mine / "thesis.tex").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "site"]
 

@@ -53,7 +53,7 @@ def visit(site, script, tmp_path, address="", page="index.html"):
 
 
 def build(rows, folder):
-    write_site(rows, make_tables(rows), folder, published_table(), "0")
+    write_site(rows, make_tables(rows), folder, published_table(), "the board", "0")
     return folder
 
 
