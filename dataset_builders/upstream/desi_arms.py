@@ -1,28 +1,17 @@
-"""The three arms of DESI spectra: where they lie on the common wavelength grid, and how they become one spectrum."""
+"""The three arms of DESI spectra, and how they become one spectrum."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from astroclip_bench.errors import DataError
-from astroclip_bench.files import storage_errors
-from astroclip_bench.records import N_WAVELENGTH, WAVELENGTH_START_ANGSTROM, WAVELENGTH_STEP_ANGSTROM
-from dataset_builders.fits import named_hdu, native, open_fits
+from astroclip_bench.records import N_WAVELENGTH
 
-NAMES = ("B", "R", "Z")
-GRID_TOLERANCE_ANGSTROM = 1e-3
-UNITS = {"FLUX": "1e-17 erg / (s cm2 Angstrom)", "IVAR": "1e34 s2 cm4 Angstrom2 / erg2"}
-UNSIGNED_ZERO = 2**31
-"""BZERO of an image of unsigned 32-bit integers, which FITS can only store as signed ones."""
 N_DIAGONALS = 11
 """Diagonals of the resolution matrix that DESI files keep."""
 
@@ -160,141 +149,3 @@ def _weights_of_matrix(ivar: FloatArray) -> FloatArray:
     """Return for each element of the banded matrix the ivar of its pixel: element (d, j) belongs to j + d - 5."""
     middle = N_DIAGONALS // 2
     return np.stack([np.roll(ivar.astype(float), middle - d, axis=1) for d in range(N_DIAGONALS)], axis=1)
-
-
-class StoredImage(NamedTuple):
-    """Where the values of an image lie in its file, in bytes, their type as stored, and their shape."""
-
-    offset: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-    def view(self, file: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """Return the image as a view of the bytes of its file."""
-        size = self.dtype.itemsize * math.prod(self.shape)
-        return file[self.offset : self.offset + size].view(self.dtype).reshape(self.shape)
-
-
-class StoredArm(NamedTuple):
-    """Where an arm lies in its file; `resolution` is None where it is not asked for."""
-
-    start: int
-    flux: StoredImage
-    ivar: StoredImage
-    mask: StoredImage
-    mask_zero: int
-    resolution: StoredImage | None
-
-    @property
-    def stop(self) -> int:
-        """Return the first pixel of the common grid after the arm."""
-        return self.start + self.flux.shape[1]
-
-    def view(self, file: npt.NDArray[np.uint8]) -> Arm:
-        """Return the arm as views of the bytes of its file."""
-        flux, ivar, mask = (image.view(file) for image in (self.flux, self.ivar, self.mask))
-        matrix = None if self.resolution is None else self.resolution.view(file)
-        return Arm(self.start, flux, ivar, mask, self.mask_zero, matrix)
-
-
-def mapped_arms(path: Path, resolution: bool) -> list[Arm]:
-    """Return the three arms of a coadd file, in order of wavelength, mapped into memory: nothing is read yet.
-
-    Headers are read once and then remembered, while size and time of the file stay the same: a build asks for the
-    spectra of a file in several batches, and its headers take as long to read as a quarter of its spectra.
-
-    Raises
-    ------
-    DataError, StorageError
-        As `stored_arms` and `open_fits`.
-    """
-    with storage_errors(path):
-        state = path.stat()
-        file = np.asarray(np.memmap(path, np.uint8, "r")) if state.st_size else np.empty(0, np.uint8)
-    return [arm.view(file) for arm in remembered_arms(path, state.st_size, state.st_mtime_ns, resolution)]
-
-
-@lru_cache(maxsize=1024)
-def remembered_arms(path: Path, _size: int, _mtime_ns: int, resolution: bool) -> list[StoredArm]:
-    """Return `stored_arms` of a file; its size and time tell one state of it from another."""
-    with open_fits(path) as hdus:
-        return stored_arms(hdus, path, resolution)
-
-
-def stored_arms(hdus: Any, path: Path, resolution: bool) -> list[StoredArm]:
-    """Return where the three arms of a coadd file lie, in order of wavelength.
-
-    Raises
-    ------
-    DataError
-        If an HDU is missing or has another shape, unit or wavelengths than it should, or the file is compressed.
-    """
-    if path.suffix != ".fits":
-        raise DataError(f"{path}: compressed, or no FITS file", "a file *.fits", "decompress it first")
-    by_name = {hdu.name: hdu for hdu in hdus}
-
-    def image(name: str) -> Any:
-        return by_name[name] if name in by_name else named_hdu(hdus, name, path)
-
-    count = image("FIBERMAP").header["NAXIS2"]
-    arms = []
-    for name in NAMES:
-        wavelength = native(image(f"{name}_WAVELENGTH").data)
-        shape = (count, len(wavelength))
-        flux, ivar, mask = (_stored(image(f"{name}_{kind}"), shape, path) for kind in ("FLUX", "IVAR", "MASK"))
-        for kind, unit in UNITS.items():
-            _check_unit(image(f"{name}_{kind}"), unit, path)
-        matrix = _stored(image(f"{name}_RESOLUTION"), (count, N_DIAGONALS, shape[1]), path) if resolution else None
-        mask_zero = image(f"{name}_MASK").header.get("BZERO", 0)
-        arms.append(StoredArm(_first_pixel(wavelength, name, path), flux, ivar, mask, mask_zero, matrix))
-    _check_coverage(arms, path)
-    return arms
-
-
-def _check_coverage(arms: Sequence[StoredArm], path: Path) -> None:
-    """Check that the arms fill the grid: pixels of none of them would never be written."""
-    gaps = [right.start - left.stop for left, right in pairwise(arms)]
-    if arms[0].start != 0 or arms[-1].stop != N_WAVELENGTH or max(gaps) > 0:
-        found = ", ".join(f"{name} pixels {arm.start} to {arm.stop - 1}" for name, arm in zip(NAMES, arms, strict=True))
-        raise DataError(f"{path}: {found} of the common grid", f"every pixel from 0 to {N_WAVELENGTH - 1} in an arm")
-
-
-def _stored(hdu: Any, shape: tuple[int, ...], path: Path) -> StoredImage:
-    """Return where the image lies in the file; astropy would read and scale the whole of one with BZERO."""
-    from astropy.io.fits.hdu.image import BITPIX2DTYPE
-
-    if hdu.shape != shape:
-        raise DataError(f"{path}: {hdu.name} has shape {hdu.shape}", f"{shape}")
-    scale, zero = hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)
-    if scale != 1 or zero not in ((0, UNSIGNED_ZERO) if hdu.header["BITPIX"] == 32 else (0,)):
-        raise DataError(f"{path}: {hdu.name} is scaled (BSCALE {scale}, BZERO {zero})", "values stored as they are")
-    dtype = np.dtype(BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
-    return StoredImage(hdu.fileinfo()["datLoc"], dtype, shape)
-
-
-def _first_pixel(wavelength: npt.NDArray[np.float64], name: str, path: Path) -> int:
-    start = round((float(wavelength[0]) - WAVELENGTH_START_ANGSTROM) / WAVELENGTH_STEP_ANGSTROM)
-    grid = WAVELENGTH_START_ANGSTROM + WAVELENGTH_STEP_ANGSTROM * (start + np.arange(len(wavelength)))
-    on_grid = np.abs(wavelength - grid).max() < GRID_TOLERANCE_ANGSTROM
-    if not on_grid or start < 0 or start + len(wavelength) > N_WAVELENGTH:
-        raise DataError(
-            f"{path}: {name}_WAVELENGTH runs from {wavelength[0]:g} to {wavelength[-1]:g} angstrom in {len(wavelength)} pixels",
-            f"the common grid, {WAVELENGTH_START_ANGSTROM:g} + {WAVELENGTH_STEP_ANGSTROM:g} i angstrom",
-        )
-    return start
-
-
-def _check_unit(hdu: Any, expected: str, path: Path) -> None:
-    found = hdu.header.get("BUNIT")
-    if found is not None and not _same_unit(found, expected):
-        raise DataError(f"{path}: {hdu.name} is in {found}", expected)
-
-
-@cache
-def _same_unit(found: str, expected: str) -> bool:
-    from astropy import units
-
-    try:
-        return bool(np.isclose(units.Unit(found).to(units.Unit(expected)), 1.0))
-    except (ValueError, units.UnitConversionError):
-        return False

@@ -18,7 +18,8 @@ from astroclip_bench.errors import DataError
 from astroclip_bench.records import WAVELENGTH_STEP_ANGSTROM
 from dataset_builders.fits import named_hdu, open_fits, table_column
 from dataset_builders.selection import drop_by_reason
-from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms, mapped_arms, stored_arms
+from dataset_builders.upstream.desi_arms import RULES, FloatArray, Spectra, combine_arms
+from dataset_builders.upstream.desi_layout import mapped_arms, read_layout
 from dataset_builders.upstream.desi_redshift import Group, read_redrock, read_zcatalog, redshifts_of
 from dataset_builders.upstream.reader import GOOD, Index, Payload, list_files
 
@@ -142,7 +143,7 @@ class DesiCoadds:
             columns = _target_columns(fibermap, path)
             reasons = _fibre_reasons(fibermap, columns, path)
             count = len(columns["target_id"])
-            stored_arms(hdus, path, self.resolution)
+            read_layout(path, self.resolution)
             group = _group(hdus[0].header, path)
             columns |= {name: np.full(count, value) for name, value in _named(group).items()}
             columns |= _scores(hdus, columns["target_id"], path)

@@ -13,7 +13,7 @@ from astropy.io import fits
 from desi_files import ARMS, fibermap, write_coadd
 
 from dataset_builders.pairs.source import BATCH_ROWS
-from dataset_builders.upstream import desi_arms
+from dataset_builders.upstream import desi_layout
 from dataset_builders.upstream.desi_coadd import DesiCoadds
 
 TARGETS = 500
@@ -61,7 +61,7 @@ def test_whole_spectra_are_read_nearly_as_fast_as_bare_images(coadd, benchmark):
     reader = DesiCoadds(coadd, redshifts="none")
 
     def parse(path: Path) -> None:
-        desi_arms.remembered_arms.cache_clear()
+        desi_layout.forget()
         for start in range(0, TARGETS, BATCH_ROWS):
             assert not reader.load(path, np.arange(start, min(start + BATCH_ROWS, TARGETS))).faults.any()
 

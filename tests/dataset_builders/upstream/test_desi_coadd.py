@@ -9,7 +9,7 @@ import pytest
 from desi_files import ARMS, fibermap, random_arms, redshift_table, write_coadd, write_table
 
 from astroclip_bench.errors import DataError, StorageError
-from dataset_builders.upstream import desi_arms
+from dataset_builders.upstream import desi_layout
 from dataset_builders.upstream.desi_coadd import CUTS, DesiCoadds
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -392,7 +392,7 @@ def test_a_file_that_changed_is_read_anew(tmp_path):
     after = reader.load(path, np.arange(6)).columns["flux"]
     assert after.shape == (6, 7781)
     assert not np.array_equal(after[:5], before)
-    desi_arms.remembered_arms.cache_clear()
+    desi_layout.forget()
     np.testing.assert_array_equal(after, DesiCoadds(path, redshifts="none").load(path, np.arange(6)).columns["flux"])
     path.write_bytes(path.read_bytes()[:-100_000])
     with pytest.raises(DataError, match=rf"{NAME}: (truncated|not a readable FITS file)"):
