@@ -72,7 +72,7 @@ def mapped_arms(path: Path, resolution: bool) -> list[Arm]:
     """Return the three arms of a coadd file, in order of wavelength, mapped into memory: nothing is read yet.
 
     Headers are read once and then remembered, while size and time of the file stay the same: a build asks for the
-    spectra of a file in several batches, and its headers take as long to read as a quarter of its spectra.
+    spectra of a file in several batches, and its headers take as long to read as a hundred of its spectra.
 
     Raises
     ------
