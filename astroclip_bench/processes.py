@@ -23,12 +23,17 @@ POLL_SECONDS = 0.3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def run_in_processes(
-    task: NumberedTask[Result], numbers: Sequence[int], workers: int, on_rows: Callable[[int], None]
+def run_numbered(
+    task: NumberedTask[Result],
+    numbers: Sequence[int],
+    workers: int = 1,
+    on_rows: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Result]:
-    """Yield `task(number, tick)` for every number as it finishes, worked out in freshly started ("spawn") processes.
+    """Yield `task(number, tick)` of every number as it finishes.
 
-    Linear algebra and OpenMP run on one thread in each. When the caller stops early, the processes are ended.
+    With one worker the pieces are worked on here, one after the other; with more, in freshly started ("spawn")
+    processes, in each of which linear algebra and OpenMP run on one thread. When the caller stops early, the processes
+    are ended.
 
     Parameters
     ----------
@@ -40,8 +45,20 @@ def run_in_processes(
     Raises
     ------
     UserError
-        If a process is killed from outside, most often for want of memory.
+        If there is no worker, or a process is killed from outside, most often for want of memory.
     """
+    if workers < 1:
+        raise UserError(f"{workers} workers", "at least 1", "change --workers")
+    if min(workers, len(numbers)) > 1:
+        yield from _run_in_processes(task, numbers, min(workers, len(numbers)), on_rows)
+    else:
+        for number in numbers:
+            yield task(number, on_rows)
+
+
+def _run_in_processes(
+    task: NumberedTask[Result], numbers: Sequence[int], workers: int, on_rows: Callable[[int], None]
+) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")
     made = context.Value("q", 0)
     before = set(multiprocessing.active_children())

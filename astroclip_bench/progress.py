@@ -44,8 +44,7 @@ def _terminal_bar(what: str, unit: str) -> Iterator[Progress]:
         task = bars.add_task(what, total=None, rate="")
 
         def report(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - start, 1e-9)
-            bars.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+            bars.update(task, completed=done, total=total, rate=_rate(done, time.monotonic() - start))
 
         yield report
 
@@ -60,7 +59,12 @@ def _line_reporter(what: str, unit: str) -> Progress:
             return
         last = now
         left = (now - start) * (total - done) / done
-        sys.stderr.write(f"{what}: {done:,} of {total:,} {unit}, {done / (now - start):,.0f}/s, {left:,.0f} s left\n")
+        sys.stderr.write(f"{what}: {done:,} of {total:,} {unit}, {_rate(done, now - start)}, {left:,.0f} s left\n")
         sys.stderr.flush()
 
     return report
+
+
+def _rate(done: int, seconds: float) -> str:
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min"

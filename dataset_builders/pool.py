@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from astroclip_bench.errors import UserError
-from astroclip_bench.processes import NumberedTask, Result, run_in_processes
+from astroclip_bench.processes import NumberedTask, Result, run_numbered
 
 
 def run_shards(
@@ -33,22 +32,17 @@ def run_shards(
     Raises
     ------
     UserError
-        If a worker process is killed from outside, most often for want of memory.
+        If there is no worker, or a process is killed from outside, most often for want of memory.
     """
-    if workers < 1:
-        raise UserError(f"{workers} workers", "at least 1", "change --workers")
-    if scheduler is not None:
+    if scheduler is None:
+        with _one_thread():
+            yield from run_numbered(task, shards, workers, on_rows)
+    else:
         from dataset_builders.dask_run import run_on_dask
 
         for result, rows in run_on_dask(_CountingTask(task), shards, scheduler):
             on_rows(rows)
             yield result
-    elif workers == 1 or len(shards) < 2:
-        with _one_thread():
-            for shard in shards:
-                yield task(shard, on_rows)
-    else:
-        yield from run_in_processes(task, shards, min(workers, len(shards)), on_rows)
 
 
 @dataclass(frozen=True)

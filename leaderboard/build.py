@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from astroclip_bench import __version__
 from astroclip_bench.files import atomic_path
+from astroclip_bench.processes import run_numbered
 from leaderboard.board import make_tables
-from leaderboard.many import each
 from leaderboard.pages import README, published_table, readme, write_parquet, write_site
 from leaderboard.replicates import replicates_of
 from leaderboard.rows import Row, basis_of, make_row, read_row, write_row
@@ -53,7 +53,7 @@ def collect_rows(
     ]
     if missing:
         task = _Verification(tuple(folders), tuple(bases), open_datasets(), rows)
-        for number, line, row in each(task, missing, workers):
+        for number, line, row in run_numbered(task, missing, workers):
             found[number] = row
             say(line)
     return [row for row in found if row is not None]

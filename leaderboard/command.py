@@ -160,8 +160,8 @@ def verify_command(
         typer.Option(help="File of the verdicts, as JSON, written after each submission.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the verdicts in --out of all that has not changed since.")
-    ] = False,
+        bool, typer.Option(help="Keep the verdicts in --out on what has not changed since, or verify all anew.")
+    ] = True,
     workers: Annotated[int, typer.Option(help="Processes to verify in, about 1 GB each.")] = 1,
 ) -> None:
     """Recompute every score of submissions from their embeddings.
@@ -175,21 +175,20 @@ def verify_command(
       astroclip-bench leaderboard verify
       astroclip-bench leaderboard verify leaderboard/submissions/my-model--mock-mini
       astroclip-bench leaderboard verify DIR --data mock-mini --data ./desi_legacy --out verdicts.json
-      astroclip-bench leaderboard verify DIR --out verdicts.json --resume --workers 4
+      astroclip-bench leaderboard verify DIR --out verdicts.json --workers 4
     """  # noqa: D301 - typer reads the backslash
     from leaderboard.submission import list_submissions
 
-    if resume and out is None:
-        raise UserError("--resume without --out", "the file of the verdicts to go on from", "add --out FILE")
     folders = list_submissions(folder)
 
+    from astroclip_bench.cli.common import say
     from astroclip_bench.progress import progress_bar
     from leaderboard.many import verify_all
     from leaderboard.verify import open_for_many
 
     datasets = [open_for_many(_open(name)) for name in data]
     with progress_bar("verifying", unit="submissions") as report:
-        verdicts = verify_all(folders, datasets, out=out, resume=resume, workers=workers, progress=report)
+        verdicts = verify_all(folders, datasets, out=out, resume=resume, workers=workers, progress=report, say=say)
     typer.echo(json.dumps(verdicts, indent=2) if output is Format.json else _table(verdicts))
     refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:

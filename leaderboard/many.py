@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroclip_bench import __version__
-from astroclip_bench.errors import UserError
 from astroclip_bench.files import digest_strings, sha256_file, storage_errors, write_json
-from astroclip_bench.processes import NumberedTask, Result, run_in_processes
+from astroclip_bench.processes import run_numbered
 from leaderboard.errors import SubmissionError
 from leaderboard.rows import basis_of
 from leaderboard.verify import verify_submission
 
 if TYPE_CHECKING:
     from astroclip_bench.datasets import BenchDataset
-
-Progress = Callable[[int, int], None]
-
-
-def each(task: NumberedTask[Result], numbers: Sequence[int], workers: int) -> Iterator[Result]:
-    """Yield `task(number, tick)` of each number as it finishes, here or in several processes.
-
-    Raises
-    ------
-    UserError
-        If there is no worker, or one is killed from outside.
-    """
-    if workers < 1:
-        raise UserError(f"{workers} workers", "at least 1", "change --workers")
-    if min(workers, len(numbers)) > 1:
-        yield from run_in_processes(task, numbers, min(workers, len(numbers)), lambda count: None)
-    else:
-        for number in numbers:
-            yield task(number, lambda count: None)
 
 
 @dataclass(frozen=True)
@@ -60,7 +40,8 @@ def verify_all(
     out: Path | None = None,
     resume: bool = False,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Return the verdict on each submission, as `Verdict.to_dict`, with `dataset` and `basis`, in the order of folders.
 
@@ -76,6 +57,8 @@ def verify_all(
         Processes; each holds the labels of the data and one submission in memory.
     progress
         Called with (submissions done, of how many).
+    say
+        Takes a line on how many verdicts are kept.
 
     Raises
     ------
@@ -85,13 +68,14 @@ def verify_all(
     kept = _kept(out) if resume and out is not None else {}
     found = [kept.get(_state_of(folder, datasets)) if kept else None for folder in folders]
     missing = [number for number, verdict in enumerate(found) if verdict is None]
-    for number, verdict in each(_Verification(tuple(folders), datasets), missing, workers):
+    if len(missing) < len(folders):
+        say(f"{len(folders) - len(missing)} of {len(folders)} verdicts are kept from {out}")
+    for number, verdict in run_numbered(_Verification(tuple(folders), datasets), missing, workers):
         found[number] = verdict
         done = [verdict for verdict in found if verdict is not None]
         if out is not None:
             write_json(out, done)
-        if progress is not None:
-            progress(len(done), len(folders))
+        progress(len(done), len(folders))
     return [verdict for verdict in found if verdict is not None]
 
 
