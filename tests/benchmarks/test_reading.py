@@ -18,8 +18,7 @@ IMAGE_ROWS = 125
 BATCH_ROWS = 125
 CHUNK_ROWS = 250
 MINIMUM_RATIO = 5.0
-REPEATS = {"arrow": 5, "torch format": 2}
-"""Runs of which the quickest counts; one of the formatter takes seconds, and its rate is hundreds of times lower."""
+REPEATS = 5
 SHAPES = {"image": (3, 152, 152), "flux": (7781,), "ivar": (7781,)}
 PAGE_VALUES = 1024
 """float32 values in a page of memory."""
@@ -71,10 +70,10 @@ def through_torch_format(dataset, columns: list[str], use: Use) -> float:
     return sum(use(batch[column].numpy()) for batch in batches for column in columns)
 
 
-def cpu_seconds(read: Callable[[], float], repeats: int) -> float:
+def cpu_seconds(read: Callable[[], float]) -> float:
     """Return the least CPU time of a few runs; wall time says little on a shared machine."""
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.process_time()
         read()
         times.append(time.process_time() - start)
@@ -86,8 +85,8 @@ def test_reading_beats_the_torch_format(mapped, benchmark, case):
     columns, use = CASES[case]
     dataset = mapped.select(range(IMAGE_ROWS)) if "image" in columns else mapped
     assert through_arrow(dataset, columns, use) == pytest.approx(through_torch_format(dataset, columns, use), rel=1e-6)
-    theirs = cpu_seconds(lambda: through_torch_format(dataset, columns, use), REPEATS["torch format"])
-    ours = cpu_seconds(lambda: through_arrow(dataset, columns, use), REPEATS["arrow"])
+    theirs = cpu_seconds(lambda: through_torch_format(dataset, columns, use))
+    ours = cpu_seconds(lambda: through_arrow(dataset, columns, use))
     benchmark(through_arrow, dataset, columns, use)
     benchmark.extra_info.update(
         rows_a_second_arrow=round(len(dataset) / ours),
