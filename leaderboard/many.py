@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroclip_bench import __version__
-from astroclip_bench.files import digest_strings, sha256_file, storage_errors, write_json
+from astroclip_bench.files import digest_strings, storage_errors, write_json
 from astroclip_bench.processes import run_numbered
 from leaderboard.errors import SubmissionError
 from leaderboard.rows import basis_of
+from leaderboard.submission import EMBEDDINGS_FOLDER
 from leaderboard.verify import verify_submission
 
 if TYPE_CHECKING:
@@ -80,12 +81,18 @@ def verify_all(
 
 
 def _state_of(folder: Path, datasets: Sequence[BenchDataset]) -> str:
-    """Return the digest of everything that a verdict follows from."""
+    """Return the digest of what a verdict follows from; of files their size and times: nobody knows yet what they are."""
+    found = [folder]
     with storage_errors(folder):
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = [text for path in files for text in (path.relative_to(folder).as_posix(), sha256_file(path))]
+        for place in (folder, folder / EMBEDDINGS_FOLDER):
+            if place.is_dir() and not place.is_symlink():
+                found += sorted(place.iterdir())
+        states = [(path, path.lstat()) for path in found]
+    files = [
+        f"{path.name} {state.st_mode} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}" for path, state in states
+    ]
     data = sorted(f"{dataset.info.name} {dataset.digest}" for dataset in datasets)
-    return digest_strings([folder.resolve().name, basis_of(folder, __version__), *data, *digests])
+    return digest_strings([basis_of(folder, __version__), *data, *files])
 
 
 def _kept(path: Path) -> dict[str, dict[str, Any]]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astroclip_bench.files import atomic_path, digest_strings, sha256_file, write_json
+from astroclip_bench.errors import UserError
+from astroclip_bench.files import atomic_path, digest_strings, write_json
 from astroclip_bench.results.record import ALL, LABELS
 from leaderboard.columns import COLUMNS, GROUPED, PROTOCOLS, track_of
 
@@ -171,9 +173,12 @@ def basis_of(folder: Path, version: str) -> str:
     from astroclip_bench.tasks.protocols import PROTOCOLS as PROTOCOLS_SCORED
     from astroclip_bench.tasks.registry import all_tasks
     from leaderboard.submission import SUBMISSION_FILE
+    from leaderboard.texts import MAX_YAML_BYTES, read_bytes
 
     versions = {name: task.version for name, task in all_tasks().items() if not task.prompts}
     versions |= {name: each.version for name, each in PROTOCOLS_SCORED.items() if each.uses != "prompts"}
-    path = folder / SUBMISSION_FILE
-    stated = sha256_file(path) if path.is_file() else ""  # verification says what is wrong with it
+    try:
+        stated = sha256(read_bytes(folder / SUBMISSION_FILE, MAX_YAML_BYTES)).hexdigest()
+    except UserError:  # verification says what is wrong with it
+        stated = ""
     return digest_strings([stated, json.dumps([ROW_VERSION, version, sorted(versions.items())])])

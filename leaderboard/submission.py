@@ -98,6 +98,7 @@ def read_submission(folder: Path | str) -> Submission:
     files = {entry["split"]: VectorFile(**entry) for entry in content["embeddings"]}
     if len(files) < len(content["embeddings"]):
         raise SubmissionError(f"{where}: two files of embeddings of one split", "one a split")
+    result = read_result_safely(folder / RESULT_FILE)
     found = sha256_file(folder / RESULT_FILE)
     if found != content["result"]["sha256"]:
         raise SubmissionError(
@@ -105,7 +106,6 @@ def read_submission(folder: Path | str) -> Submission:
             f"{content['result']['sha256'][:16]}..., as in {SUBMISSION_FILE}",
             "submit again: a result is never edited",
         )
-    result = read_result_safely(folder / RESULT_FILE)
     return Submission(folder, content["card"], result, files, content["created"])
 
 

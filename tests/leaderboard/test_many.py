@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from submissions import change_card, change_result
 
 from astroclip_bench.errors import UserError
-from leaderboard import many
+from astroclip_bench.files import sha256_file
+from leaderboard import many, submission
 from leaderboard.build import collect_rows
 from leaderboard.errors import SubmissionError
 from leaderboard.many import verify_all
@@ -111,6 +113,49 @@ def test_a_file_that_holds_no_verdicts(folders, survey, tmp_path, content):
     with pytest.raises(SubmissionError, match=r"verdicts\.json: no verdicts in it"):
         verify_all(folders, [survey], out=out, resume=True)
     assert out.read_text() == content
+
+
+def spoil(folder: Path, kind: str) -> None:
+    result = folder / "result.json"
+    if kind == "an endless file":
+        for path in (result, folder / "submission.yaml", folder / "embeddings" / "test.parquet"):
+            os.truncate(path, 1 << 40)
+    elif kind == "a link to the root":
+        shutil.rmtree(folder)
+        folder.symlink_to("/")
+    elif kind == "embeddings that are a link":
+        shutil.rmtree(folder / "embeddings")
+        (folder / "embeddings").symlink_to("/")
+    else:
+        result.unlink()
+        os.mkfifo(result)
+
+
+@pytest.mark.parametrize(
+    "kind", ["an endless file", "a link to the root", "embeddings that are a link", "a pipe in the place of the result"]
+)
+def test_a_hostile_folder_does_not_hold_up_the_others(folders, survey, tmp_path, monkeypatch, kind):
+    """Nothing of it is read beyond the bounds, when it is verified, kept, and put on a board."""
+    spoil(folders[1], kind)
+
+    def bounded(path):
+        assert Path(path).stat().st_size < 10**8
+        return sha256_file(path)
+
+    monkeypatch.setattr(submission, "sha256_file", bounded)
+    for _ in range(2):
+        verdicts = verify_all(folders, [survey], out=tmp_path / "verdicts.json", resume=True)
+        assert [verdict["passed"] for verdict in verdicts] == [True, False, True]
+        assert verdicts[1]["checks"][0]["outcome"] == "failed"
+        assert "cannot be verified" not in verdicts[1]["checks"][0]["detail"]
+    rows = collect_rows(folders[0].parent, tmp_path / "rows", lambda: [survey])
+    assert [row.name for row in rows if row.verdict["passed"]] == ["a", "c"]
+
+
+def test_a_large_result_is_not_read_though_the_rest_is_in_order(folders, survey, monkeypatch):
+    os.truncate(folders[1] / "result.json", 1 << 40)
+    monkeypatch.setattr(submission, "sha256_file", lambda path: 1 / 0)
+    assert "more than" in verify_all(folders[1:2], [survey])[0]["checks"][0]["detail"]
 
 
 def test_no_workers(folders, survey):
