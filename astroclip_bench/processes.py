@@ -23,6 +23,12 @@ POLL_SECONDS = 0.3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
+def require_workers(workers: int) -> None:
+    """Refuse, with a UserError, less than one worker."""
+    if workers < 1:
+        raise UserError(f"{workers} workers", "at least 1", "change --workers")
+
+
 def run_numbered(
     task: NumberedTask[Result],
     numbers: Sequence[int],
@@ -47,8 +53,7 @@ def run_numbered(
     UserError
         If there is no worker, or a process is killed from outside, most often for want of memory.
     """
-    if workers < 1:
-        raise UserError(f"{workers} workers", "at least 1", "change --workers")
+    require_workers(workers)
     if min(workers, len(numbers)) > 1:
         yield from _run_in_processes(task, numbers, min(workers, len(numbers)), on_rows)
     else:

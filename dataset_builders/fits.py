@@ -43,7 +43,7 @@ class StoredHdu(NamedTuple):
 
 
 def stored_hdus(path: Path | str) -> dict[str, StoredHdu]:
-    """Return the HDUs of an uncompressed FITS file by name, as astropy names them; takes half as long as `open_fits`.
+    """Return the HDUs of an uncompressed FITS file by name in capitals, in half the time of `open_fits`.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def stored_hdus(path: Path | str) -> dict[str, StoredHdu]:
                 raise OSError(f"no header at byte {end:,}") from error
             if not place <= end <= size:
                 raise OSError(f"truncated: {size:,} bytes, where its headers tell of {end:,}")
-            found[str(header.get("EXTNAME", "" if found else "PRIMARY"))] = StoredHdu(header, place)
+            found[str(header.get("EXTNAME", "" if found else "PRIMARY")).upper()] = StoredHdu(header, place)
     return found
 
 

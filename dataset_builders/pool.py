@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from astroclip_bench.processes import NumberedTask, Result, run_numbered
+from astroclip_bench.processes import NumberedTask, Result, require_workers, run_numbered
 
 
 def run_shards(
@@ -34,6 +34,7 @@ def run_shards(
     UserError
         If there is no worker, or a process is killed from outside, most often for want of memory.
     """
+    require_workers(workers)
     if scheduler is None:
         with _one_thread():
             yield from run_numbered(task, shards, workers, on_rows)

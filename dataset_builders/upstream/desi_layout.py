@@ -154,6 +154,8 @@ def _stored(header: Any, offset: int, name: str, shape: tuple[int, ...], path: P
 
 
 def _first_pixel(wavelength: npt.NDArray[np.float64], name: str, path: Path) -> int:
+    if not (len(wavelength) and np.isfinite(wavelength).all()):
+        raise DataError(f"{path}: {name}_WAVELENGTH is empty or not finite", "wavelengths in angstrom")
     start = round((float(wavelength[0]) - WAVELENGTH_START_ANGSTROM) / WAVELENGTH_STEP_ANGSTROM)
     grid = WAVELENGTH_START_ANGSTROM + WAVELENGTH_STEP_ANGSTROM * (start + np.arange(len(wavelength)))
     on_grid = np.abs(wavelength - grid).max() < GRID_TOLERANCE_ANGSTROM

@@ -1,4 +1,4 @@
-"""Reading a coadd of 500 targets into whole spectra, in the batches of a build, against reading the images bare."""
+"""Reading a coadd of 500 targets into whole spectra, at once and in a build's batches, against reading it bare, in turns."""
 
 from __future__ import annotations
 
@@ -56,14 +56,15 @@ def cpu_seconds(read: Callable[[Path], object], path: Path) -> float:
     return time.process_time() - start
 
 
-def test_whole_spectra_are_read_nearly_as_fast_as_bare_images(coadd, benchmark):
+@pytest.mark.parametrize("rows", [TARGETS, BATCH_ROWS])
+def test_whole_spectra_are_read_nearly_as_fast_as_bare_images(coadd, benchmark, rows):
     """Both open the file as a new one; the bare reading neither looks at the values nor puts the arms together."""
     reader = DesiCoadds(coadd, redshifts="none")
 
     def parse(path: Path) -> None:
         desi_layout.forget()
-        for start in range(0, TARGETS, BATCH_ROWS):
-            assert not reader.load(path, np.arange(start, min(start + BATCH_ROWS, TARGETS))).faults.any()
+        for start in range(0, TARGETS, rows):
+            assert not reader.load(path, np.arange(start, min(start + rows, TARGETS))).faults.any()
 
     bare: list[float] = []
     ours: list[float] = []

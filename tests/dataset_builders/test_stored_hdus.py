@@ -38,6 +38,15 @@ def test_a_coadd_of_all_hdus(tmp_path, backwards):
     assert len(as_stored(path)) == 19
 
 
+def test_names_are_in_capitals(tmp_path):
+    """Astropy looks names up whatever their letters."""
+    path = tmp_path / "small.fits"
+    with fits.conf.set_temp("extension_name_case_sensitive", True):
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros(3), name="b_flux")]).writeto(path)
+    assert set(as_astropy_sees(path)) == {"PRIMARY", "b_flux"}
+    assert as_stored(path)["B_FLUX"] == as_astropy_sees(path)["b_flux"]
+
+
 def image() -> bytes:
     hdu = fits.PrimaryHDU(np.zeros((30, 40), np.float32))
     return hdu.header.tostring().encode() + bytes(5760)

@@ -326,14 +326,18 @@ def test_header_tells_the_group_whatever_the_name(tmp_path):
         ({"without": ["Z_WAVELENGTH"]}, "HDU Z_WAVELENGTH is missing"),
         ({"offset_angstrom": 0.3}, "B_WAVELENGTH runs from 3600.3 to 5800.3 angstrom in 2751 pixels"),
         ({"offset_angstrom": -0.8}, "B_WAVELENGTH runs from 3599.2"),
+        ({"offset_angstrom": np.nan}, "B_WAVELENGTH is empty or not finite"),
         ({"units": {"FLUX": "erg/(s cm2 Angstrom)"}}, "B_FLUX is in erg/.* expected 1e-17 erg"),
         ({"units": {"IVAR": "no unit"}}, "B_IVAR is in no unit"),
     ],
 )
 def test_files_of_another_layout_are_refused(tmp_path, change, message):
     path = write_coadd(tmp_path / NAME, fibermap(TARGETS), random_arms(5), **change)
+    reader = DesiCoadds(path, redshifts="none")
     with pytest.raises(DataError, match=rf"{NAME}: {message}"):
-        DesiCoadds(path, redshifts="none").index(path)
+        reader.index(path)
+    with pytest.raises(DataError, match=rf"{NAME}: {message}"):
+        reader.load(path, np.arange(5))
 
 
 @pytest.mark.parametrize("column", ["TARGETID", "TARGET_RA", "OBJTYPE", "COADD_FIBERSTATUS"])
